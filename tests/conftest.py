@@ -1,0 +1,132 @@
+"""What the tests share: a tiny random model, a workspace, small data sets."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studio.catalog import Catalog
+from studio.data.isolation import import_file
+from studio.jobs.presets import read_presets
+from studio.jobs.spec import TrainSpec, build_spec
+from studio.jobs.store import JobStore
+from studio.jobs.studio import Studio
+from studio.settings import Settings
+from studio.workspace import Workspace
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'"
+    " + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+WORDS = ["the keeper of the lamp is lit and tea gulls fog sea log book what is a question answer good bad"]
+
+
+def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
+    """A random Llama of 100,000 parameters with a byte-level tokenizer and a ChatML template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=384, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(WORDS * 3, trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=special[1],
+        eos_token=special[2],
+        pad_token=special[2],
+        unk_token=special[0],
+        chat_template=CHATML,
+    ).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny-llama")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace").prepare()
+
+
+@pytest.fixture
+def settings(workspace: Workspace) -> Settings:
+    return Settings(workspace=workspace.root)
+
+
+@pytest.fixture
+def studio(workspace: Workspace, settings: Settings) -> Studio:
+    """A studio whose queue nobody keeps."""
+    catalog = Catalog(workspace.catalog)
+    return Studio(settings, workspace, catalog, JobStore(workspace, catalog))
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    """Rows as JSON Lines."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def instruction_rows(count: int = 24) -> list[dict]:
+    return [
+        {
+            "instruction": f"what is question {i}",
+            "input": "",
+            "output": f"the lamp is lit and tea {i} is good " * (1 + i % 3),
+        }
+        for i in range(count)
+    ]
+
+
+def preference_rows(count: int = 24) -> list[dict]:
+    return [
+        {"prompt": f"what is question {i}", "chosen": f"the lamp {i} is lit", "rejected": f"fog and gulls {i}, bad tea"}
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def instructions(workspace: Workspace, tmp_path: Path) -> dict[str, str]:
+    """A reference to an instruction data set in the workspace."""
+    return import_rows(workspace, write_rows(tmp_path / "instructions.jsonl", instruction_rows()))
+
+
+@pytest.fixture
+def preferences(workspace: Workspace, tmp_path: Path) -> dict[str, str]:
+    """A reference to a preference data set in the workspace."""
+    return import_rows(workspace, write_rows(tmp_path / "preferences.jsonl", preference_rows()))
+
+
+def import_rows(workspace: Workspace, file: Path) -> dict[str, str]:
+    record = import_file(file, workspace).record
+    assert record is not None
+    return {"id": record.id, "sha256": record.sha256}
+
+
+def tiny_spec(preset: str, dataset: dict[str, str], model: Path, **changes) -> TrainSpec:
+    """A preset cut down to a few steps on the tiny model."""
+    values = read_presets()[preset].values(dataset)
+    small = {"base_model": str(model), "max_steps": 3, "max_length": 96, "save_steps": 2, "eval_steps": 2}
+    return build_spec({**values, **small, **changes})
