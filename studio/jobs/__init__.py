@@ -1,0 +1,1 @@
+"""A wish becomes a folder and a process."""

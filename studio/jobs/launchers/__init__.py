@@ -1,0 +1,1 @@
+"""Where a worker runs: a process of this machine; several GPUs and clusters are to come."""

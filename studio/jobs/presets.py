@@ -1,0 +1,78 @@
+"""presets/*.yaml → named starting points for a spec."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from studio.errors import UserError
+from studio.jobs.spec import TrainSpec, build_spec, set_option
+from studio.settings import REPOSITORY
+
+FOLDER = REPOSITORY / "presets"
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 takes 2e-4 for a text
+PLACEHOLDER_DATASET = {"id": "none", "sha256": ""}
+
+
+class Preset(BaseModel):
+    """A named spec in YAML with words around it; `spec` holds only what differs from the defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    title_zh: str
+    summary: str
+    summary_zh: str
+    spec: dict[str, Any]
+
+    def values(self, dataset: dict[str, str] | None = None) -> dict[str, Any]:
+        """All options with this preset's values, as plain data for a form or for `build_spec`."""
+        spec = build_spec({**self.spec, "dataset": dataset or PLACEHOLDER_DATASET})
+        return spec.model_dump()
+
+
+def read_presets(folder: Path = FOLDER) -> dict[str, Preset]:
+    """Every preset by the name of its file, in the order lora, qlora, full, dpo, then by name.
+
+    Raises UserError naming the file when one cannot be used.
+    """
+    first = ("lora", "qlora", "full", "dpo")
+    files = sorted(folder.rglob("*.yaml"), key=lambda file: (_index(first, file.stem), file.stem))
+    return {file.stem: read_preset(file) for file in files}
+
+
+def read_preset(file: Path) -> Preset:
+    """One preset. Raises UserError when the file is not a preset."""
+    try:
+        preset = Preset(**yaml.safe_load(file.read_text(encoding="utf-8")))
+        preset.values()
+    except (TypeError, ValidationError, yaml.YAMLError, UserError) as error:
+        raise UserError(f"The preset {file.name} cannot be used: {error}", "Correct or delete the file.") from None
+    return preset
+
+
+def preset_spec(name: str, dataset: dict[str, str], settings: dict[str, str]) -> TrainSpec:
+    """The spec of a preset with some options changed, as `--set key=value` gives them. Raises UserError."""
+    presets = read_presets()
+    if name not in presets:
+        raise UserError(f"There is no preset {name!r}.", f"Choose one of: {', '.join(presets)}.")
+    values = presets[name].values(dataset)
+    for key, text in settings.items():
+        set_option(values, key, _parse(text))
+    return build_spec(values)
+
+
+def _parse(text: str) -> Any:
+    """A value as YAML reads it, so that 8, true and all-linear mean what they look like; 2e-4 is a number too."""
+    if SCIENTIFIC.fullmatch(text):
+        return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _index(names: tuple[str, ...], name: str) -> int:
+    return names.index(name) if name in names else len(names)

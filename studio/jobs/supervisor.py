@@ -1,0 +1,136 @@
+"""The queue's keeper: starts the next job, carries out stops, notices deaths. Lives in a thread of its own."""
+
+import logging
+import sqlite3
+import subprocess
+import threading
+import time
+
+from studio import workspace as names
+from studio.base_models import model_folder
+from studio.catalog import Catalog
+from studio.errors import UserError
+from studio.jobs.events import EventWriter, Failed
+from studio.jobs.launchers import local
+from studio.jobs.servers import ServerPool
+from studio.jobs.state import ACTIVE, Status
+from studio.jobs.store import JobStore
+from studio.workspace import Workspace
+
+PERIOD = 0.5  # seconds between two looks
+GRACE = 60.0  # seconds between asking a worker to stop and ending it
+LOG_LINES_SHOWN = 5
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Everything is derived from the workspace at every look, so a restart needs no recovery of its own."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        catalog: Catalog,
+        store: JobStore,
+        servers: ServerPool,
+        *,
+        worker: str = "studio.worker",
+    ) -> None:
+        self._workspace, self._catalog, self._store, self.servers = workspace, catalog, store, servers
+        self._worker = worker  # by name: the rooms of the page and of the workers never import each other
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: set[str] = {view.id for view in store.views() if view.status in ACTIVE}
+        for job_id in self._running:
+            catalog.dequeue(job_id)  # the last studio was killed between starting it and taking it out of the line
+        self._told_to_stop: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep the queue."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop keeping the queue. Jobs go on; chats end."""
+        self._ended.set()
+        self._thread.join(timeout=10)
+        self.servers.end_all()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the queue is kept."""
+        return self._thread.is_alive()
+
+    def look(self) -> None:
+        """One round: reap, stop, start."""
+        self._notice_ends()
+        self._carry_out_stops()
+        self._start_next()
+        self.servers.tend()
+
+    def _run(self) -> None:
+        while not self._ended.wait(PERIOD):
+            try:
+                self.look()
+            except (sqlite3.Error, OSError):
+                log.exception("the queue could not be kept this time; trying again")
+
+    def _notice_ends(self) -> None:
+        for job_id, process in list(self._children.items()):
+            if process.poll() is not None:
+                del self._children[job_id]
+                self._explain_silent_end(job_id, process.returncode)
+        for job_id in list(self._running):
+            if self._status(job_id) not in ACTIVE:
+                self._running.discard(job_id)
+                self._told_to_stop.discard(job_id)
+                self._catalog.clear_stop(job_id)
+
+    def _status(self, job_id: str) -> Status | None:
+        """None when somebody deleted the job's folder."""
+        try:
+            return self._store.view(job_id).status
+        except UserError:
+            return None
+
+    def _explain_silent_end(self, job_id: str, code: int) -> None:
+        """A worker that ended by itself without a last word (a library that kills the process) has failed."""
+        if code < 0 or self._status(job_id) != "interrupted":
+            return
+        tail, _ = self._store.log_tail(job_id, -1)
+        last = " / ".join(tail.strip().splitlines()[-LOG_LINES_SHOWN:])
+        EventWriter(self._workspace.job(job_id) / names.EVENTS).write(
+            Failed(cause="user", message=f"The worker ended with code {code}: {last[-500:]}", hint="See its log.")
+        )
+
+    def _carry_out_stops(self) -> None:
+        for job_id, asked in self._catalog.stop_requests().items():
+            record = local.read_record(self._workspace.job(job_id))
+            if record is None or not local.is_alive(record):
+                self._catalog.clear_stop(job_id)
+            elif time.time() - asked > GRACE:
+                local.kill(record)
+            elif job_id not in self._told_to_stop:
+                self._told_to_stop.add(job_id)
+                local.terminate(record)
+
+    def _start_next(self) -> None:
+        if self._running:
+            return
+        for job_id in self._catalog.waiting():
+            if not (self._workspace.job(job_id) / names.SPEC).is_file():
+                self._catalog.dequeue(job_id)
+                continue
+            self._launch(job_id)
+            return
+
+    def _launch(self, job_id: str) -> None:
+        folder = self._workspace.job(job_id)
+        spec = self._store.view(job_id).spec
+        try:
+            online = model_folder(spec.base_model, self._workspace.models) is None
+            self._children[job_id] = local.launch(self._worker, folder, online=online)
+            self._running.add(job_id)
+        except UserError as error:
+            EventWriter(folder / names.EVENTS).write(Failed(cause="user", message=error.message, hint=error.hint))
+        self._catalog.dequeue(job_id)

@@ -1,0 +1,73 @@
+"""DPO: direct preference optimisation on pairs of a chosen and a rejected answer."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from studio.data.chat_template import Sequence
+from studio.methods.objectives.contract import COMMON_CHARTS, Chart, Objective
+from studio.methods.options import Options
+
+
+class DPOOptions(Options):
+    name: Literal["dpo"] = "dpo"
+    beta: float = Field(
+        default=0.1,
+        gt=0,
+        le=10,
+        title="Beta",
+        description="How strongly the model is held to where it started: 0.1 is usual, more keeps it closer. "
+        "For ipo it is the regularisation strength tau.",
+    )
+    loss_type: Literal["sigmoid", "ipo", "hinge", "robust", "apo_zero", "apo_down"] = Field(
+        default="sigmoid",
+        title="Loss",
+        description="sigmoid is the DPO paper's. ipo avoids overfitting to clear-cut pairs, hinge stops once a "
+        "margin is reached, robust expects mislabelled pairs (set label smoothing).",
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        title="Label smoothing",
+        description="The share of pairs that you expect to be labelled the wrong way round.",
+    )
+
+
+def columns(sequences: list[Sequence], max_length: int) -> list[dict[str, Any]]:
+    chosen, rejected = sequences
+    prompt = min(len(chosen.parts()[0]), len(rejected.parts()[0]))
+    if prompt >= max_length:
+        return []
+    return [
+        {
+            "prompt_ids": chosen.input_ids[:prompt],
+            "chosen_ids": chosen.input_ids[prompt:],
+            "rejected_ids": rejected.input_ids[prompt:],
+        }
+    ]
+
+
+def trainer() -> tuple[type, type]:
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    return DPOTrainer, DPOConfig
+
+
+DPO = Objective(
+    name="dpo",
+    title="Preference pairs (DPO)",
+    summary="The model learns to prefer the chosen answers to the rejected ones.",
+    dataset_types=("preference",),
+    options=DPOOptions,
+    columns=columns,
+    trainer=trainer,
+    charts=(
+        COMMON_CHARTS[0],
+        Chart(name="rewards", metrics=("rewards/chosen", "rewards/rejected")),
+        Chart(name="margins", metrics=("rewards/margins", "eval_rewards/margins")),
+        Chart(name="accuracies", metrics=("rewards/accuracies", "eval_rewards/accuracies")),
+        *COMMON_CHARTS[1:],
+    ),
+)

@@ -1,0 +1,21 @@
+"""Full fine-tuning: every weight of the model is trained."""
+
+from typing import Literal
+
+from studio.methods.options import Options
+from studio.methods.tuners.contract import Tuner
+
+
+class FullOptions(Options):
+    name: Literal["full"] = "full"
+
+
+FULL = Tuner(
+    name="full",
+    title="Full fine-tuning",
+    summary="Every weight is trained: most memory, most capacity; the result is a whole model.",
+    options=FullOptions,
+    peft_config=None,
+    library_class="",
+    works_quantized=False,
+)

@@ -1,0 +1,1 @@
+"""Talking to what was trained: chat-completions clients, later arenas and votes."""
