@@ -1,0 +1,1 @@
+"""The only room with Gradio: layout, wiring, and plain functions that are tested without a browser."""

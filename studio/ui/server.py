@@ -1,0 +1,121 @@
+"""One FastAPI application: the guard in front, our routes, and Gradio mounted at /."""
+
+import errno
+import logging
+import socket
+import threading
+import webbrowser
+from contextlib import suppress
+
+import psutil
+import typer
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from studio.errors import UserError
+from studio.jobs.studio import Studio, keep_studio
+from studio.settings import Settings, prepare_ui_environment
+
+
+def build_app(studio: Studio) -> FastAPI:
+    """The whole application for one studio. Importing Gradio takes most of the start, so it is done in here."""
+    prepare_ui_environment(studio.settings)
+    import gradio as gr
+
+    from studio.ui.feedback import bug_response, user_error_response
+    from studio.ui.files import mount_files, version
+    from studio.ui.front_page import FrontPage
+    from studio.ui.guard import Guard
+    from studio.ui.i18n import translation
+    from studio.ui.layout import build_blocks
+    from studio.ui.live import LiveRoutes
+    from studio.ui.theme import build_theme
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(UserError, user_error_response)
+    app.add_exception_handler(Exception, bug_response)
+
+    @app.get("/healthz")
+    def healthz() -> JSONResponse:
+        alive = studio.supervisor is not None and studio.supervisor.is_alive
+        return JSONResponse({"status": "ok" if alive else "queue stopped"}, status_code=200 if alive else 503)
+
+    app.include_router(LiveRoutes(studio).router())
+    mount_files(app)
+    blocks = build_blocks(studio)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        theme=build_theme(),
+        i18n=translation(),
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        show_error=False,
+        allowed_paths=[],
+        max_file_size=studio.settings.upload_limit_mb * 1024**2,
+    )
+    # Gradio looks for events 1,000 times a second, which costs 7 % of a core for nothing; 50 times is enough.
+    queue = blocks._queue
+    if hasattr(queue, "sleep_when_free"):
+        queue.sleep_when_free = 0.02
+    # The last one added is the first to see a request.
+    app.add_middleware(FrontPage, version=version(), with_logout=bool(studio.settings.password))
+    app.add_middleware(Guard, settings=studio.settings, workspace=studio.workspace)
+    return app
+
+
+def serve(settings: Settings, listener: socket.socket, *, open_page: bool) -> None:
+    """Keep the queue and answer on `listener` until told to end. Raises UserError when the workspace is taken."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    address = f"http://{shown}:{settings.port}"
+    with keep_studio(settings) as studio:
+        typer.echo(f"Opening the studio at {address} …")
+        config = uvicorn.Config(
+            build_app(studio),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        server = uvicorn.Server(config)
+        threading.Thread(target=_announce, args=(server, address, open_page), daemon=True).start()
+        server.run(sockets=[listener])
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket of the page. Raises UserError naming who has the port."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"Port {settings.port} is in use by {_owner_of(settings.port)}.",
+                f"Stop it, or choose another port: `make run PORT={settings.port + 1}`.",
+            ) from None
+        raise UserError(f"{settings.host}:{settings.port} cannot be used: {error.strerror}.") from None
+
+
+def _owner_of(port: int) -> str:
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return "another program"
+
+
+def _announce(server: uvicorn.Server, address: str, open_page: bool) -> None:
+    while not server.started:
+        threading.Event().wait(0.05)
+    typer.echo(f"The studio is open at {address} (Ctrl-C ends it; running jobs go on).")
+    if open_page:
+        webbrowser.open(address)
