@@ -60,6 +60,22 @@ def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: two processes take one file after another, and none should be left over at the end."""
+    first = ("tests/browser/", "tests/worker/")
+    items.sort(key=lambda item: next((i for i, start in enumerate(first) if item.nodeid.startswith(start)), len(first)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-matrix", action="store_true", help="note anew what the tests of the matrix see")
+
+
+@pytest.fixture(scope="session")
+def write_matrix(request: pytest.FixtureRequest) -> bool:
+    """Whether tests/worker/matrix.json is to be written."""
+    return bool(request.config.getoption("--write-matrix"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random model."""
