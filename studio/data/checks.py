@@ -1,9 +1,9 @@
-"""What is wrong with examples, by row and column."""
+"""Whether an example can be written as UTF-8, and where not."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from studio.data.examples import Example, Problem, RowError
+from studio.data.examples import Example, RowError
 
 
 def check_characters(example: Example) -> None:
@@ -17,22 +17,6 @@ def check_characters(example: Example) -> None:
                 f"Character {error.start + 1} is half of a pair (\\u{ord(text[error.start]):04x}).",
                 "Replace that character: it belongs to no language.",
             ) from None
-
-
-def duplicate_warnings(rows_of: dict[bytes, list[int]]) -> list[Problem]:
-    """One warning for rows that say exactly the same; `rows_of` maps an example's hash to its rows."""
-    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
-    if not repeated:
-        return []
-    extra = sum(len(rows) - 1 for rows in repeated)
-    first = repeated[0]
-    return [
-        Problem(
-            message=f"{extra} rows repeat another row word for word, first row {first[1]} (as row {first[0]}).",
-            hint="Repeated rows are learned more strongly. Delete them unless that is meant.",
-            row=first[1],
-        )
-    ]
 
 
 def _texts(example: Example) -> Iterator[tuple[str, str]]:

@@ -1,26 +1,26 @@
-"""Open → recognise → convert → check: a file becomes a data set, a folder that never changes."""
+"""Open → recognise → convert → check: files become a data set, a folder whose examples never change."""
 
 import hashlib
 import json
-import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from studio.data import checks
-from studio.data.examples import DatasetType, Example, Row, RowError
-from studio.data.formats import FORMATS, DatasetFormat
-from studio.data.sources import RowReader
-from studio.data.statistics import TextStatistics
+from studio.data.conversion import Conversion, Tell
+from studio.data.examples import DatasetType, Example, Problem, Row
+from studio.data.mapping import ColumnMapping, suggest_mapping
+from studio.data.rows import EXAMPLES, RowsWriter
+from studio.data.sources import SourceError, candidate_encodings
+from studio.data.sources.contract import printable
 from studio.errors import UserError
 from studio.workspace import read_json, write_json
 
-RECORD, EXAMPLES, FIRST_ROWS, SOURCE = "dataset.json", "examples.jsonl", "first_rows.json", "source"
-FIRST_ROWS_KEPT = 200
+RECORD, FIRST_ROWS, SOURCE, SNAPSHOTS = "dataset.json", "first_rows.json", "source", "snapshots"
+FIRST_ROWS_KEPT = 100
 CELL_CHARACTERS_KEPT = 2_000
 
 
@@ -41,110 +41,120 @@ class DatasetRecord(BaseModel):
     created: str
     columns: list[str]
     statistics: dict[str, int]
+    encoding: str = ""
+    mapping: ColumnMapping | None = None
     warnings: list[dict[str, str | int]] = []
     dropped_rows: list[int] = []
 
 
 class Verdict(BaseModel):
-    """What reading a file gave: the data set, or the errors that stand in its way."""
+    """What reading a file gave: the data set, or the errors that stand in its way and what could help.
+
+    `can_drop`: without the rows named in `errors` it would do. `encodings`: (name, some text read with it) when the
+    file is not UTF-8. `suggestion`: a column mapping to begin with when no format fits, for the file's `columns`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     record: DatasetRecord | None
     errors: list[dict[str, str | int]] = []
+    can_drop: bool = False
+    encodings: list[tuple[str, str]] = []
+    suggestion: ColumnMapping | None = None
+    columns: list[str] = []
+    first_rows: list[dict[str, Any]] = []
 
 
-def recognise(row: Row) -> tuple[DatasetFormat, str]:
-    """The first format that has this row's columns, and the reason in words. Raises UserError when none has."""
-    for dataset_format in FORMATS.values():
-        if dataset_format.recognises(row):
-            found = [name for name in dataset_format.columns if name in row]
-            return dataset_format, f"the first row has {_listed(found)}"
-    nearest = max(FORMATS.values(), key=lambda one: sum(name in row for name in one.columns) / len(one.columns))
-    missing = [name for name in nearest.columns if name not in row]
-    if len(missing) < len(nearest.columns):
-        raise UserError(
-            f"The columns are {_listed(list(row))}; {nearest.title} also needs {_listed(missing)}.",
-            f"Add or rename the column {_listed(missing)}.",
+def convert(
+    files: Path | Sequence[Path],
+    folder: Path,
+    *,
+    name: str,
+    format_name: str = "",
+    drop_bad_rows: bool = False,
+    encoding: str = "",
+    mapping: ColumnMapping | None = None,
+    tell: Tell = lambda share, known: None,
+) -> Verdict:
+    """Read `files` and fill `folder` (a staging folder that exists) with a data set, all rows or none.
+
+    Runs in a child process: see isolation.py. Raises nothing for a bad file: the verdict says what is wrong.
+    """
+    paths = [files] if isinstance(files, Path) else list(files)
+    with RowsWriter(folder) as writer:
+        conversion = Conversion(
+            writer, format_name=format_name, mapping=mapping, encoding=encoding, keep_going=drop_bad_rows, tell=tell
         )
-    raise UserError(
-        f"No known format has the columns {_listed(list(row))}.",
-        "Rename them, for example to instruction and output, or to prompt and completion.",
+        try:
+            conversion.read(paths)
+        except SourceError as error:
+            return _refused(conversion, paths, encoding, error.problem)
+        except UserError as error:
+            return _refused(conversion, paths, encoding, Problem(message=error.message, hint=error.hint))
+    if conversion.problems and not (drop_bad_rows and conversion.rows):
+        return _refused(conversion, paths, encoding)
+    if conversion.format is None or not conversion.rows:
+        empty = Problem(
+            message=f"{printable(paths[0].name)} holds no rows.", hint="Choose a file with at least one row."
+        )
+        return _refused(conversion, paths, encoding, empty)
+    record = _record(conversion, folder, paths, name, encoding, mapping)
+    _keep(conversion, folder, paths, record)
+    return Verdict(record=record)
+
+
+def _refused(conversion: Conversion, paths: list[Path], encoding: str, problem: Problem | None = None) -> Verdict:
+    problems = [*conversion.problems, *([problem] if problem else [])]
+    unreadable = any("--encoding" in one.hint for one in problems)
+    unknown = conversion.format is None and bool(conversion.first_rows)
+    columns = list(dict.fromkeys(name for row in conversion.first_rows for name in row))
+    return Verdict(
+        record=None,
+        errors=[one.to_dict() for one in problems],
+        can_drop=problem is None and conversion.rows > 0,
+        encodings=candidate_encodings(paths[0]) if unreadable and not encoding else [],
+        suggestion=suggest_mapping(columns, conversion.first_rows) if unknown else None,
+        columns=columns,
+        first_rows=[_clipped(row) for row in conversion.first_rows[:5]],
     )
 
 
-class Conversion:
-    """One pass over a file: rows in, examples out, everything worth knowing collected on the way."""
-
-    def __init__(self, format_name: str = "") -> None:
-        self.reader = RowReader()
-        self.format = FORMATS.get(format_name)
-        self.reason = "chosen by hand" if self.format else ""
-        self.first_rows: list[Row] = []
-        self.bad_rows: list[int] = []
-        self.statistics = TextStatistics()
-        self.digest = hashlib.sha256()
-        self.rows_of: dict[bytes, list[int]] = {}
-
-    def lines(self, file: Path) -> Iterator[str]:
-        """The examples as JSON lines, in the file's order; a bad row is reported and left out."""
-        for number, (line, row) in enumerate(self.reader.read(file), start=1):
-            if self.format is None:
-                self.format, self.reason = recognise(row)
-            if len(self.first_rows) < FIRST_ROWS_KEPT:
-                self.first_rows.append(row)
-            try:
-                example = self.format.to_example(_with_columns(row, self.format))
-                checks.check_characters(example)
-            except RowError as error:
-                self.bad_rows.append(number)
-                self.reader.report(line, error.message, error.hint, row=number, column=error.column)
-                continue
-            text = json.dumps(example, ensure_ascii=False) + "\n"
-            self.statistics.add(example)
-            self.digest.update(text.encode())
-            self.rows_of.setdefault(hashlib.sha256(text.encode()).digest(), []).append(number)
-            yield text
-
-    @property
-    def rows(self) -> int:
-        """How many rows became examples."""
-        return sum(len(rows) for rows in self.rows_of.values())
-
-
-def convert(file: Path, folder: Path, *, name: str, format_name: str = "", drop_bad_rows: bool = False) -> Verdict:
-    """Read `file` and fill `folder` (a staging folder that exists) with a data set, all rows or none.
-
-    Runs in a child process: see isolation.py. Raises UserError when the file as a whole is of no use.
-    """
-    conversion = Conversion(format_name)
-    with (folder / EXAMPLES).open("w", encoding="utf-8") as output:
-        output.writelines(conversion.lines(file))
-    problems = conversion.reader.problems
-    if problems and not (drop_bad_rows and conversion.rows):
-        return Verdict(record=None, errors=[problem.to_dict() for problem in problems])
-    if conversion.format is None or not conversion.rows:
-        raise UserError(f"{file.name} holds no rows.", "Choose a file with at least one row.")
-    write_json(folder / FIRST_ROWS, [_clipped(row) for row in conversion.first_rows])
-    shutil.copyfile(file, folder / SOURCE)
-    record = DatasetRecord(
+def _record(
+    conversion: Conversion,
+    folder: Path,
+    paths: list[Path],
+    name: str,
+    encoding: str,
+    mapping: ColumnMapping | None,
+) -> DatasetRecord:
+    assert conversion.format is not None
+    more = f" + {len(paths) - 1}" if len(paths) > 1 else ""
+    return DatasetRecord(
         id=folder.name,
         name=name,
-        source_name=file.name,
-        kind=conversion.reader.kind,
+        source_name=printable(paths[0].name) + more,
+        kind=conversion.kind,
         format=conversion.format.name,
         reason=conversion.reason,
         dataset_type=conversion.format.dataset_type,
         rows=conversion.rows,
         sha256=conversion.digest.hexdigest(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        columns=list(conversion.first_rows[0]),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        columns=list(dict.fromkeys(name for row in conversion.first_rows for name in row)),
         statistics=conversion.statistics.to_dict(),
-        warnings=[problem.to_dict() for problem in checks.duplicate_warnings(conversion.rows_of)],
+        encoding=encoding,
+        mapping=mapping,
+        warnings=[note.to_dict() for note in conversion.notes],
         dropped_rows=conversion.bad_rows,
     )
+
+
+def _keep(conversion: Conversion, folder: Path, paths: list[Path], record: DatasetRecord) -> None:
+    write_json(folder / FIRST_ROWS, [_clipped(row) for row in conversion.first_rows[:FIRST_ROWS_KEPT]])
+    (folder / SOURCE).mkdir()
+    for number, path in enumerate(paths):
+        shutil.copyfile(path, folder / SOURCE / f"{number}{path.suffix.lower()[:12]}")
     write_json(folder / RECORD, record.model_dump())
-    return Verdict(record=record)
 
 
 def read_record(folder: Path) -> DatasetRecord:
@@ -161,56 +171,47 @@ def read_first_rows(folder: Path) -> list[Row]:
 
 
 def read_examples(folder: Path, *, limit: int | None = None) -> list[Example]:
-    """The examples of a data set, in the file's order."""
-    return list(_examples(folder, limit))
+    """The examples of a data set as they were converted, in the file's order."""
+    return list(_examples(folder / EXAMPLES, limit))
+
+
+def snapshot_path(folder: Path, sha256: str) -> Path:
+    """Where the examples with that hash are kept when steps changed them."""
+    return folder / SNAPSHOTS / f"{sha256}.jsonl"
 
 
 def verified_examples(folder: Path, sha256: str) -> list[Example]:
-    """All examples, after comparing their hash with the job's. Raises UserError when the data set changed."""
-    found = hashlib.sha256((folder / EXAMPLES).read_bytes()).hexdigest()
+    """The examples that have this hash: as converted, or as a user's steps left them. Raises UserError.
+
+    A job keeps the hash, and a snapshot is never changed: what was chosen is what is trained, whatever came later.
+    """
+    snapshot = snapshot_path(folder, sha256)
+    file = snapshot if snapshot.is_file() else folder / EXAMPLES
+    if not file.is_file():
+        raise UserError(f"The data set {folder.name} is gone.", "Upload the file again.")
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
         raise UserError(
             f"The data set {folder.name} is not what it was when the job was made.", "Upload the file again."
         )
-    return list(_examples(folder, None))
+    return list(_examples(file, None))
 
 
-def split(examples: list[Example], eval_share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """(train, eval): a seeded share for evaluation, at least one example on each side when a share is wanted."""
-    if eval_share <= 0 or len(examples) < 2:
-        return examples, []
-    count = min(max(1, round(len(examples) * eval_share)), len(examples) - 1)
-    held_out = set(random.Random(seed).sample(range(len(examples)), count))
-    train = [example for index, example in enumerate(examples) if index not in held_out]
-    return train, [examples[index] for index in sorted(held_out)]
-
-
-def _examples(folder: Path, limit: int | None) -> Iterator[Example]:
-    with (folder / EXAMPLES).open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file):
+def _examples(file: Path, limit: int | None) -> Iterator[Example]:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream):
             if number == limit:
                 return
             yield json.loads(line)
 
 
-def _with_columns(row: Row, chosen: DatasetFormat) -> Row:
-    """`row`, or RowError when it lacks a column that the format's rows have."""
-    for column in chosen.columns:
-        if column not in row:
-            raise RowError(column, f"{column} is missing.", f"Give every row a {column!r}, or delete the row.")
-    return row
-
-
 def _clipped(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= CELL_CHARACTERS_KEPT else value[:CELL_CHARACTERS_KEPT] + " …"
+        text = value.encode("utf-8", "backslashreplace").decode()
+        return text if len(text) <= CELL_CHARACTERS_KEPT else text[:CELL_CHARACTERS_KEPT] + " …"
     if isinstance(value, list):
         return [_clipped(item) for item in value[:100]]
     if isinstance(value, dict):
-        return {key: _clipped(item) for key, item in value.items()}
+        return {str(key).encode("utf-8", "backslashreplace").decode(): _clipped(item) for key, item in value.items()}
     return value
-
-
-def _listed(names: list[str]) -> str:
-    shown = [repr(name) for name in names[:8]]
-    return ", ".join(shown) + (" …" if len(names) > 8 else "")

@@ -1,19 +1,56 @@
 """The shapes of a row and of an example, named as TRL names them."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, NotRequired, TypedDict, final
 
 Row = dict[str, Any]
 """One raw record as it stands in the user's file."""
 
 DatasetType = Literal["language_modeling", "prompt_completion", "preference", "unpaired_preference"]
 
+# What each of TRL's objectives learns from.
+LEARNS_FROM: dict[str, tuple[DatasetType, ...]] = {
+    "sft": ("language_modeling", "prompt_completion"),
+    "dpo": ("preference",),
+    "orpo": ("preference",),
+    "cpo": ("preference",),
+    "reward": ("preference",),
+    "kto": ("unpaired_preference", "preference"),
+    "ppo": ("prompt_completion", "language_modeling", "preference", "unpaired_preference"),
+    "rloo": ("prompt_completion", "language_modeling", "preference", "unpaired_preference"),
+    "grpo": ("prompt_completion", "language_modeling", "preference", "unpaired_preference"),
+}
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 
+class Function(TypedDict):
+    name: str
+    arguments: dict[str, Any]
+
+
+class ToolCall(TypedDict):
+    """One call, as OpenAI writes it, with its arguments as an object (as transformers' templates expect)."""
+
+    type: Literal["function"]
+    function: Function
+    id: NotRequired[str]
+
+
+Tool = dict[str, Any]
+"""A tool's definition, as OpenAI writes it: {"type": "function", "function": {"name", "description", "parameters"}}."""
+
+
 class Message(TypedDict):
+    """`weight` 0 marks an assistant's turn that is read but not learned."""
+
     role: Role
     content: str
+    reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCall]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+    weight: NotRequired[Literal[0]]
 
 
 @final  # so that a type checker knows the kind by its keys
@@ -28,6 +65,7 @@ class ConversationExample(TypedDict):
     """language_modeling, conversational: the assistant's turns are learned."""
 
     messages: list[Message]
+    tools: NotRequired[list[Tool]]
 
 
 @final  # so that a type checker knows the kind by its keys
@@ -36,6 +74,7 @@ class PromptCompletionExample(TypedDict):
 
     prompt: list[Message]
     completion: list[Message]
+    tools: NotRequired[list[Tool]]
 
 
 @final  # so that a type checker knows the kind by its keys
@@ -45,6 +84,7 @@ class PreferenceExample(TypedDict):
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
+    tools: NotRequired[list[Tool]]
 
 
 @final  # so that a type checker knows the kind by its keys
@@ -54,6 +94,7 @@ class UnpairedPreferenceExample(TypedDict):
     prompt: list[Message]
     completion: list[Message]
     label: bool
+    tools: NotRequired[list[Tool]]
 
 
 Example = TextExample | ConversationExample | PromptCompletionExample | PreferenceExample | UnpairedPreferenceExample

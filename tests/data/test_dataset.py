@@ -1,15 +1,18 @@
 """Recognise, convert, check, keep: all rows or none, the words unchanged."""
 
 import json
+import sys
+import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from studio.data import isolation
-from studio.data.dataset import read_examples, read_first_rows, recognise, split, verified_examples
-from studio.data.isolation import import_file, run_isolated
+from studio.data.dataset import read_examples, read_first_rows, verified_examples
+from studio.data.examples import RowError
+from studio.data.isolation import Cancelled, import_file, run_isolated
+from studio.data.mapping import ColumnMapping
+from studio.data.recognition import recognise
 from studio.errors import UserError
 from tests.conftest import instruction_rows, write_rows
 
@@ -69,17 +72,17 @@ CASES = [
 
 @pytest.mark.parametrize(("row", "name", "example"), CASES, ids=[f"{i}-{case[1]}" for i, case in enumerate(CASES)])
 def test_rows_become_examples(row, name, example):
-    dataset_format, reason = recognise(row)
+    dataset_format, reason = recognise([row])
     assert dataset_format.name == name
     assert reason
     assert dataset_format.to_example(row) == example
 
 
 def test_unknown_columns_are_named_with_what_is_missing():
-    with pytest.raises(UserError, match="also needs 'output'"):
-        recognise({"instruction": "q", "input": ""})
-    with pytest.raises(UserError, match="'foo'"):
-        recognise({"foo": 1})
+    with pytest.raises(RowError, match="also needs 'output'"):
+        recognise([{"instruction": "q", "input": ""}])
+    with pytest.raises(RowError, match="'foo'"):
+        recognise([{"foo": 1}])
 
 
 def test_a_file_becomes_a_data_set(workspace, tmp_path):
@@ -89,9 +92,7 @@ def test_a_file_becomes_a_data_set(workspace, tmp_path):
     folder = workspace.dataset(record.id)
     assert (record.rows, record.format, record.dataset_type) == (6, "alpaca", "prompt_completion")
     assert record.name == "my rows"
-    assert "repeat" in record.warnings[0]["message"]
-    assert record.warnings[0]["row"] == 6
-    assert file.read_bytes() == before == (folder / "source").read_bytes()
+    assert file.read_bytes() == before == (folder / "source" / "0.jsonl").read_bytes()
     assert len(verified_examples(folder, record.sha256)) == 6
     assert read_first_rows(folder)[0]["instruction"] == "what is question 0"
 
@@ -135,7 +136,7 @@ def test_half_a_character_is_refused(workspace, tmp_path):
     file = tmp_path / "x.jsonl"
     file.write_text('{"instruction": "q", "output": "\\ud83d"}\n')
     error = import_file(file, workspace).errors[0]
-    assert (error["row"], error["column"]) == (1, "completion")
+    assert (error["row"], error["column"]) == (1, "output")
 
 
 def test_a_changed_data_set_is_noticed(workspace, instructions):
@@ -149,35 +150,104 @@ def test_a_changed_data_set_is_noticed(workspace, instructions):
 def test_whatever_a_file_holds_the_studio_lives(workspace, tmp_path, content):
     file = tmp_path / "evil.json"
     file.write_bytes(content)
-    with pytest.raises(UserError):
-        import_file(file, workspace)
+    verdict = import_file(file, workspace)
+    assert verdict.record is None
+    assert verdict.errors[0]["message"]
     assert list(workspace.datasets.iterdir()) == []
 
 
-def test_a_reader_that_dies_or_hangs_is_a_sentence(monkeypatch, tmp_path):
-    class Killed:
-        returncode, stdout, stderr = -9, b"", b""
+def child(monkeypatch, program):
+    """Let another program stand in for the child that reads."""
+    real = isolation.subprocess.Popen
+    monkeypatch.setattr(
+        isolation.subprocess, "Popen", lambda command, **options: real([sys.executable, "-c", program], **options)
+    )
 
-    monkeypatch.setattr(isolation.subprocess, "run", lambda *a, **k: Killed)
+
+def test_a_reader_that_is_killed_is_a_sentence(monkeypatch):
+    child(monkeypatch, "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(UserError, match="exit code -9"):
-        run_isolated("convert", file="x")
+        run_isolated("convert", files=[])
 
-    def hang(*args, **options):
-        raise isolation.subprocess.TimeoutExpired("reader", 1)
 
-    monkeypatch.setattr(isolation.subprocess, "run", hang)
+def test_a_reader_that_hangs_is_ended(monkeypatch):
+    child(monkeypatch, "import time; time.sleep(600)")
+    monkeypatch.setattr(isolation, "SILENCE", 0.3)
+    with pytest.raises(UserError, match="without a sign of life"):
+        run_isolated("convert", files=[])
+    monkeypatch.setitem(isolation.SECONDS, "convert", 0.2)
     with pytest.raises(UserError, match="took longer"):
-        run_isolated("convert", file="x")
+        run_isolated("convert", files=[])
 
 
-@given(count=st.integers(1, 60), share=st.floats(0, 0.5), seed=st.integers(0, 9))
-def test_a_split_loses_and_repeats_nothing(count, share, seed):
-    examples = [{"text": str(i)} for i in range(count)]
-    train, held_out = split(examples, share, seed)
-    assert sorted(int(e["text"]) for e in train + held_out) == list(range(count))
-    assert train
-    assert (len(held_out) > 0) == (share > 0 and count > 1)
-    assert split(examples, share, seed) == (train, held_out)
+def test_a_bug_in_a_reader_is_a_bug_and_not_the_users_fault(monkeypatch):
+    child(monkeypatch, "raise KeyError('oops')")
+    with pytest.raises(RuntimeError, match="oops"):
+        run_isolated("convert", files=[])
+
+
+def test_an_import_tells_how_far_it_is_and_can_be_cancelled(workspace, tmp_path):
+    file = write_rows(tmp_path / "many.jsonl", instruction_rows(20_000))
+    told = []
+    assert import_file(file, workspace, told=lambda share, known: told.append((share, known))).record
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len(shares) > 5
+    assert told[0][1]["format"] == "Alpaca"
+    assert len(told[0][1]["examples"]) == 5
+    kept = list(workspace.datasets.iterdir())
+    cancelled = threading.Event()
+    with pytest.raises(Cancelled):
+        import_file(file, workspace, told=lambda share, known: cancelled.set(), cancelled=cancelled)
+    assert list(workspace.datasets.iterdir()) == kept
+
+
+def test_several_files_are_one_data_set_and_rows_count_through(workspace, tmp_path):
+    first, second = (write_rows(tmp_path / f"{name}.jsonl", instruction_rows(3)) for name in "ab")
+    record = import_file([first, second], workspace).record
+    assert (record.rows, record.source_name) == (6, "a.jsonl + 1")
+    rows = [*instruction_rows(2), {"instruction": "q", "output": ""}]
+    error = import_file([first, write_rows(second, rows)], workspace).errors[0]
+    assert (error["row"], error["line"]) == (6, 3)
+    assert "b.jsonl" in error["message"]
+    pairs = write_rows(tmp_path / "pairs.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}])
+    assert "different formats" in import_file([first, pairs], workspace).errors[0]["message"]
+
+
+def test_unknown_columns_can_be_mapped(workspace, tmp_path):
+    file = write_rows(tmp_path / "x.jsonl", [{"ask": "q", "say": "a"}, {"ask": "p", "say": "b"}])
+    verdict = import_file(file, workspace)
+    assert verdict.record is None
+    assert verdict.columns == ["ask", "say"]
+    assert verdict.suggestion is not None
+    assert verdict.first_rows[0] == {"ask": "q", "say": "a"}
+    mapping = ColumnMapping(format="prompt_completion", columns={"prompt": "ask", "completion": "say"})
+    record = import_file(file, workspace, mapping=mapping).record
+    assert record.mapping == mapping
+    assert read_examples(workspace.dataset(record.id))[1] == {
+        "prompt": [{"role": "user", "content": "p"}],
+        "completion": [{"role": "assistant", "content": "b"}],
+    }
+
+
+def test_another_encoding_is_offered_and_never_guessed(workspace, tmp_path):
+    file = tmp_path / "x.jsonl"
+    file.write_bytes('{"instruction": "你好吗", "output": "我很好，谢谢"}\n'.encode("gb18030") * 3)
+    verdict = import_file(file, workspace)
+    assert verdict.record is None
+    offered = dict(verdict.encodings)
+    assert "你好吗" in offered["gb18030"]
+    record = import_file(file, workspace, encoding="gb18030").record
+    assert "我很好，谢谢" in str(read_examples(workspace.dataset(record.id))[0])
+
+
+def test_what_can_be_left_out_is_said(workspace, tmp_path):
+    rows = instruction_rows(3)
+    rows[1]["output"] = ""
+    assert import_file(write_rows(tmp_path / "x.jsonl", rows), workspace).can_drop
+    (tmp_path / "y.json").write_text(json.dumps(rows)[:-20])
+    assert not import_file(tmp_path / "y.json", workspace).can_drop
 
 
 @pytest.mark.parametrize(("file", "least"), [("lighthouse-keeper.jsonl", 100), ("plain-answers.jsonl", 100)])

@@ -1,22 +1,14 @@
-"""OpenAI `messages`: a list of {role, content}."""
+"""OpenAI `messages`: a list of {role, content}, with `tools` and tool calls when they are there."""
 
-from studio.data.examples import ConversationExample, Role, Row, RowError
-from studio.data.formats.contract import DatasetFormat, messages_of
-
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
+from studio.data.cells import Columns, Warn
+from studio.data.conversation import conversation_of
+from studio.data.examples import Example, Row
+from studio.data.formats.contract import DatasetFormat
+from studio.data.tool_calls import with_tools
 
 
-def to_example(row: Row) -> ConversationExample:
-    messages = messages_of(row["messages"], "messages", "role", "content", ROLES)
-    if not any(message["role"] == "assistant" for message in messages):
-        raise RowError("messages", "No message is the assistant's, so there is nothing to learn.", "Add an answer.")
-    return {"messages": messages}
+def convert(row: Row, at: Columns, warn: Warn) -> Example:
+    return with_tools({"messages": conversation_of(row, at, "messages", warn)}, row, at.get("tools"))
 
 
 MESSAGES = DatasetFormat(
@@ -24,7 +16,9 @@ MESSAGES = DatasetFormat(
     title="OpenAI messages",
     dataset_type="language_modeling",
     columns=("messages",),
-    to_example=to_example,
+    optional=("system", "tools"),
+    aliases={"messages": ("消息",), "system": ("系统", "系统提示"), "tools": ("functions", "工具")},
+    convert=convert,
     sample_row={
         "messages": [
             {"role": "user", "content": "Name a sea bird."},

@@ -1,36 +1,14 @@
-"""ShareGPT: `conversations`, a list of {from, value}."""
+"""ShareGPT: `conversations`, a list of {from, value} (or of {role, content}), with `system` and `tools`."""
 
-from studio.data.examples import ConversationExample, Message, Role, Row, RowError
-from studio.data.formats.contract import DatasetFormat, messages_of, optional_text
-
-ROLES: dict[str, Role] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "bing": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
-}
+from studio.data.cells import Columns, Warn
+from studio.data.conversation import conversation_of
+from studio.data.examples import Example, Row
+from studio.data.formats.contract import DatasetFormat
+from studio.data.tool_calls import with_tools
 
 
-def conversation_of(row: Row) -> list[Message]:
-    """The messages of a row; a `system` column comes first. Raises RowError."""
-    messages = messages_of(row["conversations"], "conversations", "from", "value", ROLES)
-    if optional_text(row, "system").strip():
-        messages.insert(0, {"role": "system", "content": row["system"]})
-    return messages
-
-
-def to_example(row: Row) -> ConversationExample:
-    messages = conversation_of(row)
-    if not any(message["role"] == "assistant" for message in messages):
-        raise RowError("conversations", "No turn is the assistant's, so there is nothing to learn.", "Add one.")
-    return {"messages": messages}
+def convert(row: Row, at: Columns, warn: Warn) -> Example:
+    return with_tools({"messages": conversation_of(row, at, "conversations", warn)}, row, at.get("tools"))
 
 
 SHAREGPT = DatasetFormat(
@@ -38,7 +16,13 @@ SHAREGPT = DatasetFormat(
     title="ShareGPT",
     dataset_type="language_modeling",
     columns=("conversations",),
-    to_example=to_example,
+    optional=("system", "tools"),
+    aliases={
+        "conversations": ("conversation", "dialogue", "dialog", "对话", "会话"),
+        "system": ("system_prompt", "系统", "系统提示", "系统提示词"),
+        "tools": ("functions", "工具"),
+    },
+    convert=convert,
     sample_row={
         "conversations": [{"from": "human", "value": "Name a sea bird."}, {"from": "gpt", "value": "The puffin."}]
     },
