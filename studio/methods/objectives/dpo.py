@@ -5,8 +5,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from studio.data.chat_template import Sequence
-from studio.methods.objectives.contract import COMMON_CHARTS, Chart, Objective
+from studio.errors import UserError
+from studio.methods.objectives.contract import PREFERENCE_CHARTS, Objective
 from studio.methods.options import Options
+
+Loss = Literal[
+    "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero", "apo_down",
+    "discopop",
+]  # fmt: skip
 
 
 class DPOOptions(Options):
@@ -19,11 +25,12 @@ class DPOOptions(Options):
         description="How strongly the model is held to where it started: 0.1 is usual, more keeps it closer. "
         "For ipo it is the regularisation strength tau.",
     )
-    loss_type: Literal["sigmoid", "ipo", "hinge", "robust", "apo_zero", "apo_down"] = Field(
+    loss_type: Loss = Field(
         default="sigmoid",
         title="Loss",
         description="sigmoid is the DPO paper's. ipo avoids overfitting to clear-cut pairs, hinge stops once a "
-        "margin is reached, robust expects mislabelled pairs (set label smoothing).",
+        "margin is reached, robust and exo_pair expect mislabelled pairs (set label smoothing); the others are "
+        "variants of research, named as in TRL.",
     )
     label_smoothing: float = Field(
         default=0.0,
@@ -48,6 +55,12 @@ def columns(sequences: list[Sequence], max_length: int) -> list[dict[str, Any]]:
     ]
 
 
+def check(spec: Any) -> None:
+    """Raise UserError when a loss lacks what it is made of."""
+    if spec.objective.loss_type == "exo_pair" and not spec.objective.label_smoothing:
+        raise UserError("The loss exo_pair needs label smoothing.", "Set label smoothing to 0.001 or more.")
+
+
 def trainer() -> tuple[type, type]:
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
@@ -62,12 +75,9 @@ DPO = Objective(
     dataset_types=("preference",),
     options=DPOOptions,
     columns=columns,
+    check=check,
     trainer=trainer,
-    charts=(
-        COMMON_CHARTS[0],
-        Chart(name="rewards", metrics=("rewards/chosen", "rewards/rejected")),
-        Chart(name="margins", metrics=("rewards/margins", "eval_rewards/margins")),
-        Chart(name="accuracies", metrics=("rewards/accuracies", "eval_rewards/accuracies")),
-        *COMMON_CHARTS[1:],
-    ),
+    sequences_per_row=2,
+    reference=True,
+    charts=PREFERENCE_CHARTS,
 )

@@ -10,6 +10,10 @@ class FullOptions(Options):
     name: Literal["full"] = "full"
 
 
+def refuses(options: FullOptions, quantization: str) -> str:
+    return f"Full fine-tuning cannot change weights that are kept in {4 if quantization == 'nf4' else 8} bits."
+
+
 FULL = Tuner(
     name="full",
     title="Full fine-tuning",
@@ -17,5 +21,6 @@ FULL = Tuner(
     options=FullOptions,
     peft_config=None,
     library_class="",
-    works_quantized=False,
+    whole_model=True,
+    refuses=refuses,
 )

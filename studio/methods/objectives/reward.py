@@ -1,0 +1,60 @@
+"""Reward model: the second stage of RLHF, a model that gives an answer a number (arXiv 2203.02155)."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from studio.data.chat_template import Sequence
+from studio.methods.objectives.contract import COMMON_CHARTS, Chart, Objective
+from studio.methods.options import Options
+
+
+class RewardOptions(Options):
+    name: Literal["reward"] = "reward"
+    center_rewards_coefficient: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Centring",
+        description="Pull of the rewards towards a mean of zero; 0.01 is usual before reinforcement learning. 0: none.",
+    )
+
+    def library_options(self) -> dict[str, Any]:
+        """TRL's word for no centring is None."""
+        return {"center_rewards_coefficient": self.center_rewards_coefficient or None}
+
+
+def columns(sequences: list[Sequence], max_length: int) -> list[dict[str, Any]]:
+    """The beginnings of a pair, as far as they are read; none when the answers do not differ there.
+
+    TRL would leave out whole pairs that are longer; cut, they still tell good from bad.
+    """
+    chosen, rejected = (sequence.cut(max_length).input_ids for sequence in sequences)
+    return [{"chosen_ids": chosen, "rejected_ids": rejected}] if chosen != rejected else []
+
+
+def trainer() -> tuple[type, type]:
+    from trl.trainer.reward_config import RewardConfig
+    from trl.trainer.reward_trainer import RewardTrainer
+
+    return RewardTrainer, RewardConfig
+
+
+REWARD = Objective(
+    name="reward",
+    title="Reward model",
+    summary="The model learns to give chosen answers a higher number than rejected ones: stage two of RLHF.",
+    dataset_types=("preference",),
+    options=RewardOptions,
+    columns=columns,
+    trainer=trainer,
+    sequences_per_row=2,
+    task_type="SEQ_CLS",
+    charts=(
+        COMMON_CHARTS[0],
+        Chart(name="ranking", metrics=("accuracy", "eval_accuracy")),
+        Chart(name="reward_margin", metrics=("margin", "eval_margin")),
+        Chart(name="reward_range", metrics=("min_reward", "mean_reward", "max_reward")),
+        *COMMON_CHARTS[1:],
+    ),
+)
