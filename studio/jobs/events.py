@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+EVALUATING = "evaluating"  # the one phase that comes between steps
+
 
 class Event(BaseModel):
     """`time`: seconds since 1970, for people. Order is the order of the lines."""
@@ -18,7 +20,7 @@ class Event(BaseModel):
 
 
 class Progress(Event):
-    """What the worker is doing before and after training: "loading the base model"."""
+    """What the worker is doing where there are no steps: "loading the base model", or evaluating."""
 
     event: Literal["progress"] = "progress"
     phase: str

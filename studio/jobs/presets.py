@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,7 +13,10 @@ from studio.settings import REPOSITORY
 
 FOLDER = REPOSITORY / "presets"
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML 1.1 takes 2e-4 for a text
+WORD_FOR_WORD = ("name", "base_model")  # a name may be empty, or look like a number
 PLACEHOLDER_DATASET = {"id": "none", "sha256": ""}
+FIRST = ("lora", "qlora", "full", "dpo")  # the menu begins with these
+GROUPS = ("basics", "tasks", "domains", "alignment", "tuners")
 
 
 class Preset(BaseModel):
@@ -21,6 +24,7 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    group: Literal["basics", "tasks", "domains", "alignment", "tuners"] = "tasks"
     title: str
     title_zh: str
     summary: str
@@ -32,15 +36,21 @@ class Preset(BaseModel):
         spec = build_spec({**self.spec, "dataset": dataset or PLACEHOLDER_DATASET})
         return spec.model_dump()
 
+    def about(self) -> dict[str, str]:
+        """What it is for, in both languages."""
+        return {"en": self.summary, "zh": self.summary_zh}
+
 
 def read_presets(folder: Path = FOLDER) -> dict[str, Preset]:
-    """Every preset by the name of its file, in the order lora, qlora, full, dpo, then by name.
+    """Every preset by the name of its file: group by group, lora, qlora, full, dpo first, then by title.
 
     Raises UserError naming the file when one cannot be used.
     """
-    first = ("lora", "qlora", "full", "dpo")
-    files = sorted(folder.rglob("*.yaml"), key=lambda file: (_index(first, file.stem), file.stem))
-    return {file.stem: read_preset(file) for file in files}
+    presets = {file.stem: read_preset(file) for file in folder.rglob("*.yaml")}
+    order = sorted(
+        presets, key=lambda name: (GROUPS.index(presets[name].group), _index(FIRST, name), presets[name].title)
+    )
+    return {name: presets[name] for name in order}
 
 
 def read_preset(file: Path) -> Preset:
@@ -53,18 +63,30 @@ def read_preset(file: Path) -> Preset:
     return preset
 
 
-def preset_spec(name: str, dataset: dict[str, str], settings: dict[str, str]) -> TrainSpec:
-    """The spec of a preset with some options changed, as `--set key=value` gives them. Raises UserError."""
+def find_preset(name: str) -> Preset:
+    """A preset by its name, or the one in a YAML file of that path. Raises UserError when there is none."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"There is no file {name}.", "Check the path.")
+        return read_preset(Path(name))
     presets = read_presets()
     if name not in presets:
         raise UserError(f"There is no preset {name!r}.", f"Choose one of: {', '.join(presets)}.")
-    values = presets[name].values(dataset)
+    return presets[name]
+
+
+def preset_spec(name: str, dataset: dict[str, str], settings: dict[str, str]) -> TrainSpec:
+    """The spec of a preset with some options changed, as `--set key=value` gives them. Raises UserError.
+
+    `name` may be the path of a YAML file.
+    """
+    values = find_preset(name).values(dataset)
     for key, text in settings.items():
-        set_option(values, key, _parse(text))
+        set_option(values, key, text if key in WORD_FOR_WORD else parse_value(text))
     return build_spec(values)
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """A value as YAML reads it, so that 8, true and all-linear mean what they look like; 2e-4 is a number too."""
     if SCIENTIFIC.fullmatch(text):
         return float(text)

@@ -105,11 +105,20 @@ class ServerPool:
     def _adopt(self) -> None:
         """Find the servers that an earlier studio left running; clear away the folders of those that ended."""
         for folder in sorted(self._workspace.servers.iterdir()):
-            spec = read_spec(folder / names.SPEC) if (folder / names.SPEC).is_file() else None
-            if isinstance(spec, ServeSpec) and _is_alive(folder):
+            spec = _serve_spec(folder)
+            if spec is not None and _is_alive(folder):
                 self._servers[spec.base_model] = folder.name
             else:
                 self._workspace.discard(folder)
+
+
+def _serve_spec(folder: Path) -> ServeSpec | None:
+    """What a server was told; None when that cannot be read (an older studio's, or damaged)."""
+    try:
+        spec = read_spec(folder / names.SPEC)
+    except UserError:
+        return None
+    return spec if isinstance(spec, ServeSpec) else None
 
 
 def _is_alive(folder: Path) -> bool:

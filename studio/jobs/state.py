@@ -90,14 +90,20 @@ class JobState:
             self.points, self.revision = kept, self.revision + 1
 
     def _add_point(self, event: Metrics) -> None:
+        self.phase = "training"
         self.points.append((event.step, dict(event.values)))
         if "loss" in event.values:
             self._timing = [*self._timing[-RATE_WINDOW:], (event.step, event.elapsed)]
 
 
-def status_of(state: JobState, *, waiting: bool, launched: bool, alive: bool, stopping: bool) -> Status:
-    """A job's status, derived from its events, the line, and whether its process lives; stored nowhere."""
-    if alive:
+def status_of(
+    state: JobState, *, waiting: bool, launched: bool, alive: bool, stopping: bool, has_ended: bool = False
+) -> Status:
+    """A job's status, derived from its events, the line, and whether its process lives; stored nowhere.
+
+    `has_ended`: the process that still lives has said its last word and is on its way out.
+    """
+    if alive and not has_ended:
         if stopping:
             return "stopping"
         return "running" if state.started is not None and state.end is None else "starting"

@@ -127,6 +127,7 @@ class JobStore:
             launched=record is not None,
             alive=alive,
             stopping=job_id in stopping,
+            has_ended=record is not None and state.end is not None and state.end.time > record.create_time,
         )
         return JobView(
             id=job_id,
@@ -169,7 +170,9 @@ class JobStore:
         """Delete a job that does not run. Raises UserError when it does."""
         record = local.read_record(self.workspace.job(job_id))
         if record is not None and local.is_alive(record):
-            raise UserError(f"{job_id} is running.", "Stop it first.")
+            if self.view(job_id).status in ACTIVE:
+                raise UserError(f"{job_id} is running.", "Stop it first.")
+            local.kill(record)  # it has said its last word and is on its way out
         if not self.workspace.job(job_id).is_dir():
             raise UserError(f"There is no job {job_id!r}.", "Choose one from the list of jobs.")
         self.catalog.dequeue(job_id)

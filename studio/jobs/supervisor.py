@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from studio import workspace as names
 from studio.base_models import model_folder
@@ -18,7 +19,10 @@ from studio.jobs.store import JobStore
 from studio.workspace import Workspace
 
 PERIOD = 0.5  # seconds between two looks
-GRACE = 60.0  # seconds between asking a worker to stop and ending it
+# Seconds between asking a worker to stop and ending it. It finishes its step and saves, which takes long on a slow
+# machine or for a large model; one whose heart has stopped beating gets less.
+GRACE, GRACE_UNRESPONSIVE = 900.0, 60.0
+EXIT_GRACE = 30.0  # seconds for a process to go after its last word
 LOG_LINES_SHOWN = 5
 
 log = logging.getLogger(__name__)
@@ -81,10 +85,23 @@ class Supervisor:
                 del self._children[job_id]
                 self._explain_silent_end(job_id, process.returncode)
         for job_id in list(self._running):
-            if self._status(job_id) not in ACTIVE:
+            if self._status(job_id) not in ACTIVE and self._is_gone(job_id):
                 self._running.discard(job_id)
                 self._told_to_stop.discard(job_id)
                 self._catalog.clear_stop(job_id)
+
+    def _is_gone(self, job_id: str) -> bool:
+        """Whether the process of a job that has ended is away; one that lingers is helped out."""
+        try:
+            record = local.read_record(self._workspace.job(job_id))
+            if record is None or not local.is_alive(record):
+                return True
+            end = self._store.view(job_id).state.end
+        except UserError:  # the folder is gone
+            return True
+        if end is not None and time.time() - end.time > EXIT_GRACE:
+            local.kill(record)
+        return False
 
     def _status(self, job_id: str) -> Status | None:
         """None when somebody deleted the job's folder."""
@@ -105,14 +122,19 @@ class Supervisor:
 
     def _carry_out_stops(self) -> None:
         for job_id, asked in self._catalog.stop_requests().items():
-            record = local.read_record(self._workspace.job(job_id))
+            folder = self._workspace.job(job_id)
+            record = local.read_record(folder)
             if record is None or not local.is_alive(record):
                 self._catalog.clear_stop(job_id)
-            elif time.time() - asked > GRACE:
+            elif time.time() - asked > self._patience(folder):
                 local.kill(record)
             elif job_id not in self._told_to_stop:
                 self._told_to_stop.add(job_id)
                 local.terminate(record)
+
+    def _patience(self, folder: Path) -> float:
+        beats = local.seconds_since_heartbeat(folder) < GRACE_UNRESPONSIVE
+        return GRACE if beats else GRACE_UNRESPONSIVE
 
     def _start_next(self) -> None:
         if self._running:

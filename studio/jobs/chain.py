@@ -1,0 +1,56 @@
+"""Which job goes on from which: SFT → reward model → a policy that is rewarded, or SFT → preferences."""
+
+from typing import Any
+
+from studio.jobs.earlier_jobs import CONTINUED
+from studio.jobs.presets import PLACEHOLDER_DATASET, read_presets
+from studio.jobs.spec import TrainSpec, build_spec
+from studio.jobs.store import JobStore, JobView
+from studio.methods.objectives import OBJECTIVES
+
+FINISHED = ("completed", "stopped")
+REWARD = "reward"
+# The preset's rule stands in for a reward model where there is none.
+NO_RULES = {"reward_words": 0, "reward_contains": "", "reward_format": "", "reward_answer": "off", "reward_json": False}
+
+
+def next_objectives(objective: str, tuner: str) -> tuple[str, ...]:
+    """What may follow on a finished job of an objective and a tuner, in the order of the menus."""
+    if tuner not in CONTINUED:
+        return ()
+    if objective == REWARD:
+        return tuple(name for name, one in OBJECTIVES.items() if "reward_model" in one.options.model_fields)
+    if objective == "sft":
+        return tuple(name for name in OBJECTIVES if name != objective)
+    return ()
+
+
+def candidates(store: JobStore, option: str) -> list[JobView]:
+    """Jobs with a result that `start_from` or `reward_model` may name, the newest first."""
+    wants_reward = option == "reward_model"
+    ended = [view for view in store.views() if view.status in FINISHED and store.workspace.has_result(view.id)]
+    return [view for view in ended if (view.spec.objective.name == REWARD) == wants_reward]
+
+
+def preset_for(objective: str) -> str:
+    """The first preset with an objective; empty when there is none."""
+    fitting = (name for name, preset in read_presets().items() if preset.spec["objective"]["name"] == objective)
+    return next(fitting, "")
+
+
+def stage_values(earlier: TrainSpec, job: str, objective: str) -> dict[str, Any]:
+    """Spec values for the stage after a job: what must be the same is, the rest is as a preset of the objective has it.
+
+    After a reward model, the job that it went on from is gone on from again, rewarded by it.
+    """
+    name = preset_for(objective)
+    values = read_presets()[name].values() if name else build_spec({"dataset": PLACEHOLDER_DATASET}).model_dump()
+    same = ("base_model", "tuner", "quantization", "chat_template", "dtype", "max_length", "start_from")
+    values |= {name: getattr(earlier, name) for name in same} | {"tuner": earlier.tuner.model_dump()}
+    if not name:
+        values["objective"] = {"name": objective}
+    if earlier.objective.name == REWARD:
+        values["objective"] = {**values["objective"], **NO_RULES, "reward_model": job}
+    else:
+        values["start_from"] = job
+    return build_spec(values).model_dump()
