@@ -11,7 +11,9 @@ from pathlib import Path
 
 from studio import workspace as names
 from studio.errors import UserError, new_error_id
-from studio.jobs.events import EventWriter, Failed, Progress, Stopped
+from studio.jobs.events import EventWriter, Failed, Progress, Stopped, read_events
+from studio.jobs.state import JobState
+from studio.worker.stop import StopRequested, StopSwitch
 from studio.worker.teller import Teller
 
 HEARTBEAT_SECONDS = 5.0
@@ -20,10 +22,15 @@ HEARTBEAT_SECONDS = 5.0
 def main(folder: Path) -> int:
     """Work on one folder. Every way out leaves a last event."""
     events = Teller(folder / names.EVENTS)
-    events.write(Progress(phase="starting"))
-    threading.Thread(target=_beat, args=(folder / names.HEARTBEAT,), daemon=True).start()
+    switch = StopSwitch()
     try:
-        return _work(folder, events)
+        switch.install()
+        events.write(Progress(phase="starting"))
+        threading.Thread(target=_beat, args=(folder / names.HEARTBEAT,), daemon=True).start()
+        return _work(folder, events, switch)
+    except StopRequested:
+        events.write(Stopped(step=_last_step(folder)))
+        return 0
     except UserError as error:
         events.write(Failed(cause="user", message=error.message, hint=error.hint))
         return 2
@@ -31,26 +38,28 @@ def main(folder: Path) -> int:
         return _report(error, folder, events)
 
 
-def _work(folder: Path, events: EventWriter) -> int:
+def _last_step(folder: Path) -> int:
+    """How far earlier attempts came: a stop before training goes on takes nothing of it away."""
+    state = JobState()
+    for event in read_events(folder / names.EVENTS):
+        state.add(event)
+    return state.step
+
+
+def _work(folder: Path, events: EventWriter, switch: StopSwitch) -> int:
     # Imported here, so that a library that does not load is told like any other failure.
     from studio.worker.quiet import prepare_libraries
 
     spec = prepare_libraries(folder)
-    from studio.worker.callbacks import StopRequested, StopSwitch
+    if spec.kind == "serve":
+        from studio.worker import serve
 
-    switch = StopSwitch()
-    switch.install()
-    try:
-        if spec.kind == "serve":
-            from studio.worker import serve
-
-            serve.run(folder, spec)
-        else:
-            from studio.worker import train
-
-            train.run(folder, spec, events, switch)
-    except StopRequested:
+        serve.run(folder, spec)
         events.write(Stopped(step=0))
+    else:
+        from studio.worker import train
+
+        train.run(folder, spec, events, switch)
     return 0
 
 

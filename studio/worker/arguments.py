@@ -8,6 +8,8 @@ import torch
 from studio import hardware
 from studio.jobs.spec import TrainSpec
 from studio.memory.activations import needs_checkpointing, saved_bytes_per_token
+from studio.methods.objectives import OBJECTIVES
+from studio.methods.tuners import TUNERS
 from studio.worker.load import Precision
 
 
@@ -20,8 +22,9 @@ def training_arguments(
         "gradient_accumulation_steps", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm",
         "optim", "train_sampling_strategy", "seed", "logging_steps", "save_steps", "max_length",
     )  # fmt: skip
+    unused = OBJECTIVES[spec.objective.name].unused
     return {
-        **{name: getattr(spec, name) for name in passed},
+        **{name: getattr(spec, name) for name in passed if name not in unused},
         **spec.objective.library_options(),
         "output_dir": str(folder),
         "data_seed": spec.seed,
@@ -51,15 +54,17 @@ def use_checkpointing(spec: TrainSpec, config: Any, *, longest: int, weights: to
 
     `longest`: tokens of the longest training row.
     """
+    if not TUNERS[spec.tuner.name].checkpointing:
+        return False  # asked for, it was refused before the start
     if spec.gradient_checkpointing != "auto":
         return spec.gradient_checkpointing == "on"
     per_token = saved_bytes_per_token(
         hidden_size=config.hidden_size,
         intermediate_size=getattr(config, "intermediate_size", 4 * config.hidden_size),
         bytes_per_value=weights.itemsize,
-        adapter=spec.tuner.name != "full",
+        adapter=not TUNERS[spec.tuner.name].whole_model,
     )
-    sequences = spec.per_device_train_batch_size * (2 if spec.objective.name == "dpo" else 1)
+    sequences = spec.per_device_train_batch_size * OBJECTIVES[spec.objective.name].sequences_per_row
     available = torch.cuda.mem_get_info()[0] if where.type == "cuda" else hardware.available_memory()
     return needs_checkpointing(
         tokens=sequences * longest, layers=config.num_hidden_layers, bytes_per_token=per_token, available=available

@@ -1,38 +1,17 @@
 """What happens in training → events; a stop request → the end of training after the current step."""
 
 import re
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from studio.jobs.events import Checkpoint, EventWriter, Metrics
+from studio.jobs.events import EVALUATING, Checkpoint, EventWriter, Metrics, Progress
+from studio.worker.stop import StopSwitch
 from studio.workspace import CHECKPOINTS
 
 NOT_METRICS = re.compile(r"(eval_)?(epoch|step|entropy|num_tokens|total_flos|runtime|\w+_per_second)")
-
-
-class StopRequested(Exception):
-    """A stop came while nothing worth saving was under way."""
-
-
-class StopSwitch:
-    """SIGTERM as a switch: before training it ends the work at once, within it at the end of the step."""
-
-    def __init__(self) -> None:
-        self.pressed = False
-        self.patient = False
-
-    def install(self) -> None:
-        """Listen for SIGTERM in this process."""
-        signal.signal(signal.SIGTERM, self._press)
-
-    def _press(self, *unused: Any) -> None:
-        self.pressed = True
-        if not self.patient:
-            raise StopRequested
 
 
 class EventCallback(TrainerCallback):
@@ -42,6 +21,7 @@ class EventCallback(TrainerCallback):
         self.events, self.switch, self.trainer = events, switch, trainer
         self._began = self._logged = time.monotonic()
         self._tokens = 0
+        self._evaluating = False
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self._began = self._logged = time.monotonic()
@@ -81,8 +61,14 @@ class EventCallback(TrainerCallback):
             )
         )
 
+    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+        if not self._evaluating:  # it can take longer than the steps, and no step is done meanwhile
+            self.events.write(Progress(phase=EVALUATING))
+        self._evaluating = True
+
     def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
         self._logged = time.monotonic()  # an evaluation is not training time
+        self._evaluating = False
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._logged = time.monotonic()

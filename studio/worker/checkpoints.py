@@ -46,7 +46,7 @@ def write_manifest(folder: Path) -> int:
 
 
 def verify(folder: Path) -> None:
-    """Return when every file is what the manifest says. Raises UserError naming the file that is not."""
+    """Return when every file is what the manifest says, and no other is there. Raises UserError naming the file."""
     try:
         entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     except (FileNotFoundError, ValueError, KeyError):
@@ -60,6 +60,11 @@ def verify(folder: Path) -> None:
                 raise UserError(
                     f"{folder.name}/{name} is damaged: it is not what was saved.", "Restore it, or train again."
                 )
+    for file in sorted(folder.rglob("*")):
+        name = str(file.relative_to(folder))
+        # transformers looks for files by name, and would load a stranger's pytorch_model.bin. Hidden ones it leaves.
+        if file.is_file() and name not in entries and name != MANIFEST and not file.name.startswith("."):
+            raise UserError(f"{folder.name}/{name} is not one of the files that were saved.", "Remove it.")
 
 
 def newest_verified(folder: Path) -> tuple[Path | None, list[str]]:

@@ -6,14 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from transformers import DynamicCache, LogitsProcessorList, PreTrainedTokenizerBase
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 from studio.errors import UserError
-from studio.worker.adapters import AdapterShelf
+from studio.worker.adapters import AdapterShelf, Voice
 
 BASE = "base"
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -105,8 +105,8 @@ class Engine:
         if request.cancelled.is_set():
             request.pieces.put(Piece(finish="cancelled"))
             return False
-        with self._shelf.use(request.adapter) as model:
-            token = self._next_token(model, request)
+        with self._shelf.use(request.adapter) as voice:
+            token = self._next_token(voice, request)
         if token in self._shelf.end_tokens:
             return self._finish(request, "stop")
         request.generated.append(token)
@@ -115,20 +115,14 @@ class Engine:
         self._send(request, final=False)
         return True
 
-    def _next_token(self, model: Any, request: Request) -> int:
+    def _next_token(self, voice: Voice, request: Request) -> int:
         if request.cache is None:
-            request.cache = DynamicCache()
-            ids = request.input_ids
+            request.cache, inputs = voice.begin(torch.tensor([request.input_ids], device=self._device))
             if request.sampling.seed is not None:
                 request.generator = torch.Generator(self._device).manual_seed(request.sampling.seed)
         else:
-            ids = request.generated[-1:]
-        output = model(
-            input_ids=torch.tensor([ids], device=self._device),
-            past_key_values=request.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+            inputs = {"input_ids": torch.tensor([request.generated[-1:]], device=self._device)}
+        output = voice.model(**inputs, past_key_values=request.cache, use_cache=True, logits_to_keep=1)
         return draw(output.logits[:, -1].float(), request.sampling, request.generator)
 
     def _finish(self, request: Request, reason: FinishReason) -> bool:

@@ -94,10 +94,10 @@ class Server:
         if not any(message["content"].strip() for message in messages if message["role"] == "user"):
             raise UserError("The message is empty.", "Write something first.")
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        room = self.shelf.context - len(ids)
+        room = self.shelf.room(body.model) - len(ids)
         if room < 1:
             raise UserError(
-                f"The conversation has {len(ids)} tokens; this model reads at most {self.shelf.context}.",
+                f"The conversation has {len(ids)} tokens; this model reads at most {self.shelf.room(body.model)}.",
                 "Start a new conversation, or shorten the text.",
             )
         sampling = Sampling(

@@ -54,11 +54,13 @@ def attend(
     return torch.cat(outputs, 1), None
 
 
-def mask(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
-    """No mask for a row of sequences (attend cuts it); a padded batch gets SDPA's own."""
-    if attention_mask is None:
+def mask(*args: Any, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
+    """No mask for a row of sequences (attend cuts it); a padded batch, or one after a cache, gets SDPA's own."""
+    if attention_mask is None and q_length == kv_length:
         return None
-    return AttentionMaskInterface()["sdpa"](*args, attention_mask=attention_mask, **kwargs)
+    return AttentionMaskInterface()["sdpa"](
+        *args, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs
+    )
 
 
 AttentionInterface.register(ATTENTION, attend)
