@@ -20,6 +20,25 @@ COLOURS = {
     "eval_rewards/margins": "--st-c2",
     "rewards/accuracies": "--st-c1",
     "eval_rewards/accuracies": "--st-c2",
+    "log_odds_chosen": "--st-c1",
+    "log_odds_ratio": "--st-c4",
+    "nll_loss": "--st-c1",
+    "eval_nll_loss": "--st-c2",
+    "kl": "--st-c3",
+    "accuracy": "--st-c1",
+    "eval_accuracy": "--st-c2",
+    "margin": "--st-c1",
+    "eval_margin": "--st-c2",
+    "min_reward": "--st-c4",
+    "mean_reward": "--st-c1",
+    "max_reward": "--st-c3",
+    "reward": "--st-c1",
+    "eval_reward": "--st-c2",
+    "reward_std": "--st-c5",
+    "completions/mean_length": "--st-c3",
+    "policy_loss": "--st-c1",
+    "value_loss": "--st-c4",
+    "clip_ratio": "--st-c5",
 }
 
 
@@ -45,12 +64,12 @@ def figure(chart: Chart) -> dict[str, Any]:
             traces.append(go.Scatter(x=[], y=[], mode="lines", line={"width": 2}, meta={**meta, "smooth": True}))
     layout = go.Layout(
         uirevision="kept",
-        margin={"l": 52, "r": 14, "t": 6, "b": 30},
+        margin={"l": 52, "r": 14, "t": 6, "b": 42},
         hovermode="x unified",
         showlegend=len(chart.metrics) > 1,
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.14},
         xaxis={"zeroline": False, "rangemode": "tozero"},
-        yaxis={"zeroline": False, "exponentformat": "e", "nticks": 6},
+        yaxis={"zeroline": False, "exponentformat": "e", "nticks": 6, "automargin": True},
     )
     made: dict[str, Any] = go.Figure(traces, layout).to_plotly_json()
     made["layout"].pop("template", None)
@@ -65,7 +84,7 @@ def new_points(state: JobState, since: int) -> list[list[Any]]:
         stride *= 2
     last = len(fresh) - 1
     return [
-        [step, {name: round(value, 7) for name, value in values.items() if name in COLOURS}]
+        [step, {name: float(f"{value:.6g}") for name, value in values.items() if name in COLOURS}]
         for index, (step, values) in enumerate(fresh)
         if index % stride == 0 or index == last or "eval_loss" in values
     ]

@@ -8,21 +8,30 @@ import gradio as gr
 from gradio.components import Component
 from pydantic.fields import FieldInfo
 
-from studio.ui.i18n import word
+from studio.ui.i18n import help_key, word, words
+
+# Options that name a job: menus, which the tab fills when it opens.
+NAMES_A_JOB = ("start_from", "reward_model")
 
 
-def build_control(key: str, field: FieldInfo, value: Any) -> Component:
-    """The control for one option. `interactive` is said, since Gradio greys out what no event reads."""
+def build_control(key: str, field: FieldInfo, value: Any, method: str = "") -> Component:
+    """The control for one option, `method` its objective or tuner.
+
+    `interactive` is said, since Gradio greys out what no event reads.
+    """
+    own = help_key(key, method)
     common: dict[str, Any] = {
         "label": word(f"field.{key}.title"),
-        "info": word(f"field.{key}.help"),
+        "info": word(own if own in words("en") else f"field.{key}.help"),
         "value": value,
         "interactive": True,
         "elem_id": f"option-{key.replace('.', '-')}",
     }
     choices = literal_choices(field.annotation)
     if choices:
-        return gr.Dropdown(choices=list(choices), **common)
+        return gr.Dropdown(choices=[(choice_word(key, choice), choice) for choice in choices], **common)
+    if names_a_job(key):
+        return gr.Dropdown(choices=[(word("train_no_job"), "")], allow_custom_value=True, **common)
     kinds = plain_types(field.annotation)
     if bool in kinds:
         return gr.Checkbox(**common)
@@ -31,6 +40,17 @@ def build_control(key: str, field: FieldInfo, value: Any) -> Component:
     if float in kinds:
         return gr.Number(**common)
     return gr.Textbox(max_lines=1, **common)
+
+
+def names_a_job(key: str) -> bool:
+    """Whether an option's value is the id of a job."""
+    return key.rpartition(".")[2] in NAMES_A_JOB
+
+
+def choice_word(key: str, choice: str) -> Any:
+    """What a menu calls a choice: its word where there is one, else its own spelling."""
+    name = f"choice.{key}.{choice}"
+    return word(name) if name in words("en") else choice
 
 
 def literal_choices(annotation: Any) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """The page's head, before Gradio's own: language, light or dark, our stylesheet; so nothing flashes."""
 
 import json
+import re
 from collections.abc import MutableMapping
 from html import escape
 from typing import Any
@@ -10,7 +11,7 @@ from studio.ui.i18n import language_of, words
 
 MARK = b'<meta charset="utf-8" />'
 # Gradio's page carries preview cards for social networks that name other hosts; ours has no use for them.
-PREVIEW_TAGS = (b'<meta property="og:', b'<meta name="twitter:')
+PREVIEW_TAG = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 
 # Gradio takes its language from the browser alone; the user's own choice comes first.
 LANGUAGE_SCRIPT = "Object.defineProperty(navigator,'language',{get:()=>%s});"
@@ -44,6 +45,9 @@ class FrontPage:
             if message["type"] == "http.response.start":
                 start = message
                 return
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
             body += message.get("body", b"")
             if not message.get("more_body"):
                 await send_changed(send, start, rewrite(body, self.head(headers)))
@@ -63,23 +67,23 @@ class FrontPage:
             f"<script>{LANGUAGE_SCRIPT % json.dumps(locale)}{THEME_SCRIPT}",
             f"window.STUDIO={{words:{table},language:{json.dumps(language)},version:{json.dumps(version)},"
             f"logout:{json.dumps(self._with_logout)}}};</script>",
-            f'<link rel="stylesheet" href="{assets}/studio.css?v={version}">',
+            *(f'<link rel="stylesheet" href="{assets}/{name}?v={version}">' for name in STYLES),
             f'<link rel="preload" as="font" type="font/woff2" href="{assets}/fonts/inter.woff2" crossorigin>',
             *(f'<script src="{assets}/{name}?v={version}"></script>' for name in SCRIPTS),
         )
         return "\n".join(lines).encode()
 
 
-SCRIPTS = ("studio.js", "widgets.js", "charts.js")
+STYLES = ("studio.css", "data.css", "methods.css", "memory.css")
+SCRIPTS = (
+    "studio.js", "widgets.js", "charts.js", "data.js", "data_import.js", "data_mapping.js", "data_audit.js",
+    "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js",
+)  # fmt: skip
 
 
 def rewrite(page: bytes, head: bytes) -> bytes:
     """The page with our head first, without preview cards."""
-    kept = page
-    for tag in PREVIEW_TAGS:
-        while (start := kept.find(tag)) >= 0:
-            kept = kept[:start] + kept[kept.index(b">", start) + 1 :]
-    return kept.replace(MARK, MARK + b"\n" + head, 1)
+    return PREVIEW_TAG.sub(b"", page).replace(MARK, MARK + b"\n" + head, 1)
 
 
 async def send_changed(send: Send, start: MutableMapping[str, Any], body: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import socket
 import time
@@ -14,7 +15,7 @@ import psutil
 
 from studio.settings import Settings
 from studio.ui.login_page import login_page
-from studio.workspace import Workspace
+from studio.workspace import Workspace, write_text
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,6 +39,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+KEY_BYTES = 32
 SESSION_SECONDS = 7 * 24 * 3600
 FAILURES_ALLOWED, FAILURE_WINDOW = 5, 60.0
 LOGIN_BODY_LIMIT = 4096
@@ -114,6 +116,9 @@ class Guard:
             await answer(with_headers(send), 429, login_page("Too many attempts. Wait a minute."), HTML)
             return
         given = await read_form_field(receive, "password")
+        self._failures = {
+            who: times for who, times in self._failures.items() if time.time() - times[-1] < FAILURE_WINDOW
+        }
         if not hmac.compare_digest(given.encode(), self._password.encode()):
             self._failures[address] = [*recent, time.time()]
             await answer(with_headers(send), 401, login_page("That is not the password."), HTML)
@@ -164,7 +169,8 @@ def with_headers(send: Send) -> Send:
 def host_name(host: str) -> str:
     """The name in a Host header, without the port."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        name, _, port = host[1:].partition("]")
+        return name.lower() if re.fullmatch(r"(:\d+)?", port) else ""
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()
 
 
@@ -180,10 +186,12 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 def session_key(workspace: Workspace) -> bytes:
     """The key that signs sessions: made once, kept in the workspace, readable by its owner alone."""
     file = workspace.session_key
-    if not file.is_file():
-        file.touch(mode=0o600)
-        file.write_bytes(secrets.token_bytes(32))
-    return file.read_bytes()
+    text = file.read_bytes().decode("ascii", errors="replace") if file.is_file() else ""
+    key = bytes.fromhex(text) if re.fullmatch(r"([0-9a-f]{2})*", text) else b""
+    if len(key) != KEY_BYTES:
+        key = secrets.token_bytes(KEY_BYTES)
+        write_text(file, key.hex(), mode=0o600)
+    return key
 
 
 async def read_form_field(receive: Receive, name: str) -> str:

@@ -4,35 +4,43 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gradio as gr
 import yaml
 from gradio.i18n import I18nData
 from pydantic.fields import FieldInfo
 
+from studio.data.audit.words import WORDS as FINDING_WORDS
+from studio.data.formats import FORMATS
 from studio.jobs.presets import read_presets
 from studio.jobs.spec import option_fields
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 
 Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 COOKIE = "studio_language"
 FOLDER = Path(__file__).parent / "locales"
 
 
 @cache
 def words(language: Language) -> dict[str, str]:
-    """Every word of one language; an option's English title and help come from its field."""
+    """Every word of one language; English of options, formats and findings comes from where they are made."""
     table: dict[str, str] = yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
     for name, preset in read_presets().items():
         table[f"preset.{name}"] = preset.title if language == "en" else preset.title_zh
+        table[f"preset_choice.{name}"] = f"{table[f'preset_group.{preset.group}']} · {table[f'preset.{name}']}"
     if language == "en":
         table |= {f"objective.{name}": one.title for name, one in OBJECTIVES.items()}
         table |= {f"tuner.{name}": one.title for name, one in TUNERS.items()}
+        table |= {f"format.{name}": one.title for name, one in FORMATS.items()}
+        for code, (what, why) in FINDING_WORDS.items():
+            table |= {f"audit.{code}.what": what, f"audit.{code}.why": why}
         for key, field in all_fields():
             table.setdefault(f"field.{key}.title", field.title or key)
             table.setdefault(f"field.{key}.help", field.description or "")
+        table |= {help_key(key, method): text for key, method, text in _own_help()}
     return table
 
 
@@ -45,6 +53,24 @@ def all_fields() -> Iterator[tuple[str, FieldInfo]]:
                 if key not in seen:
                     seen.add(key)
                     yield key, field
+
+
+def help_key(key: str, method: str) -> str:
+    """The word for the help of a method's option that means something else with other methods."""
+    return f"field.{key}@{method}.help"
+
+
+def _own_help() -> Iterator[tuple[str, str, str]]:
+    """(key, method, help) of options whose help is not that of the first method with such an option."""
+    first = {key: field.description for key, field in all_fields()}
+    seen = set()
+    for objective in OBJECTIVES:
+        for tuner in TUNERS:
+            for key, field in option_fields(objective, tuner):
+                method = {"objective": objective, "tuner": tuner}.get(key.partition(".")[0], "")
+                if field.description and field.description != first[key] and (key, method) not in seen:
+                    seen.add((key, method))
+                    yield key, method, field.description
 
 
 def translation() -> gr.I18n:

@@ -1,14 +1,15 @@
-"""The page: a sidebar with the jobs and the machine, four tabs beside it."""
+"""The page: a sidebar with the jobs and the machine, five tabs beside it."""
 
 import gradio as gr
 
 from studio.jobs.studio import Studio
+from studio.ui.data_room import DataRoom
 from studio.ui.i18n import word
-from studio.ui.tabs import data, jobs, playground, train
+from studio.ui.tabs import data, jobs, memory, playground, train
 from studio.ui.widgets import widget
 
 
-def build_blocks(studio: Studio) -> gr.Blocks:
+def build_blocks(studio: Studio, room: DataRoom) -> gr.Blocks:
     """Layout first, then wiring; every handler is a plain function of its tab."""
     with gr.Blocks(
         title="Fine-tuning Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
@@ -23,11 +24,13 @@ def build_blocks(studio: Studio) -> gr.Blocks:
                 data_tab = data.build(studio)
             with gr.Tab(word("tab_train"), id="train", elem_id="tab-train") as train_page:
                 train_tab = train.build(studio)
+            with gr.Tab(word("tab_memory"), id="memory", elem_id="tab-memory"):
+                memory.build()
             with gr.Tab(word("tab_jobs"), id="jobs", elem_id="tab-jobs"):
                 jobs.build()
             with gr.Tab(word("tab_playground"), id="playground", elem_id="tab-playground") as play_page:
                 play_tab = playground.build(studio)
-        data.wire(studio, data_tab, blocks, tabs, train_tab)
+        data.wire(room, data_tab, blocks, tabs, train_tab)
         train.wire(studio, train_tab, blocks, train_page, tabs)
         playground.wire(studio, play_tab, blocks, play_page)
         new_job.click(lambda: gr.Tabs(selected="train"), None, tabs, show_progress="hidden", api_visibility="private")

@@ -12,8 +12,10 @@ from fastapi.responses import JSONResponse, Response
 from studio import hardware
 from studio.base_models import STARTER
 from studio.errors import UserError
+from studio.jobs.chain import next_objectives
 from studio.jobs.store import JobView
 from studio.jobs.studio import Studio
+from studio.jobs.sweep import sweep_of
 from studio.methods.objectives import OBJECTIVES
 from studio.ui.charts import figures, new_points
 from studio.workspace import check_id
@@ -96,6 +98,7 @@ def job_summary(view: JobView) -> dict[str, Any]:
         "base_model": STARTER if spec.base_model == "starter" else spec.base_model,
         "tuner": spec.tuner.name,
         "quantization": spec.quantization,
+        "next": next_objectives(spec.objective.name, spec.tuner.name),
         "step": state.step,
         "max_steps": state.max_steps,
         "left": None if left is None else round(left),
@@ -178,7 +181,9 @@ def selected_job(studio: Studio, job_id: str, since: int, tag: str) -> dict[str,
     if now == tag:
         return {}
     points = new_points(view.state, since)
-    return {"job": job_summary(view), "tag": now, "points": points, "next": len(view.state.points)}
+    sweep = sweep_of(studio, job_id)
+    summary = {**job_summary(view), "sweep": sweep.id if sweep else ""}
+    return {"job": summary, "tag": now, "points": points, "next": len(view.state.points)}
 
 
 def machine(studio: Studio) -> dict[str, Any]:

@@ -3,16 +3,45 @@
 import gradio as gr
 
 from studio.base_models import STARTER
+from studio.jobs.chain import candidates
 from studio.jobs.studio import Studio
 
 
 def dataset_choice(studio: Studio, chosen: str | None) -> gr.Dropdown:
     """The menu of data sets with one chosen: the one asked for, else the newest."""
-    records = studio.datasets()
-    choices = [(f"{record.name} · {record.rows:,}", record.id) for record in records]
-    ids = [record.id for record in records]
-    value = chosen if chosen in ids else (ids[0] if ids else None)
-    return gr.Dropdown(choices=choices, value=value)
+    choices = _datasets(studio)
+    ids = [value for _, value in choices]
+    return gr.Dropdown(choices=choices, value=chosen if chosen in ids else (ids[0] if ids else None))
+
+
+def dataset_menu(studio: Studio, shown: str | None) -> gr.Dropdown:
+    """The menu of data sets as it is now; what it shows stays, unless there is no such data set.
+
+    It does not send back what is shown: by the time the answer arrives, another one may have been chosen.
+    """
+    choices = _datasets(studio)
+    return gr.Dropdown(choices=choices) if shown in [value for _, value in choices] else dataset_choice(studio, None)
+
+
+def other_dataset_menu(studio: Studio, shown: str | None, nothing: str) -> gr.Dropdown:
+    """The menu of data sets behind a first entry, called `nothing`, that stands for none of them."""
+    choices = [(nothing, ""), *_datasets(studio)]
+    kept = shown in [value for _, value in choices]
+    return gr.Dropdown(choices=choices) if kept else gr.Dropdown(choices=choices, value="")
+
+
+def job_menu(studio: Studio, key: str, shown: str | None, nothing: str, *, chosen: str | None = None) -> gr.Dropdown:
+    """The finished jobs that an option may name, behind a first entry called `nothing`; `chosen` is put into it."""
+    found = candidates(studio.store, key.rpartition(".")[2])
+    choices = [(nothing, ""), *((f"{view.name} · {view.id[-4:]}", view.id) for view in found)]
+    if chosen is None and shown in [value for _, value in choices]:
+        return gr.Dropdown(choices=choices)
+    return gr.Dropdown(choices=choices, value=chosen or "")
+
+
+def _datasets(studio: Studio) -> list[tuple[str, str]]:
+    """(what the menu says, id), the newest first."""
+    return [(f"{record.name} · {record.rows:,}", record.id) for record in studio.datasets()]
 
 
 def base_model_choices(studio: Studio) -> list[tuple[str, str]]:

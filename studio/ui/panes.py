@@ -16,7 +16,14 @@ from studio.playground.client import ChatClient, Settings, chat_target
 
 YIELD_EVERY = 0.1  # seconds: ten redraws a second read as smoothly as thirty and cost a third
 START_PATIENCE = 180.0  # seconds for a base model to load
-CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
+# What Markdown surely takes for code: fences of three at the start of a line, and spans between single backticks.
+# Where longer fences occur nothing is taken for code: then a tag may show as &lt;, but none can slip through.
+CODE = re.compile(
+    r"(^ {0,3}```[^`\n]*\n.*?(?:^ {0,3}```+[ \t]*$|\Z)|^ {0,3}~~~[^\n]*\n.*?(?:^ {0,3}~~~+[ \t]*$|\Z)"
+    r"|(?<![\\`])`(?!`)[^`\n]+`(?!`))",
+    re.DOTALL | re.MULTILINE,
+)
+LONG_FENCE = re.compile(r"````|~~~~")
 READERS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="chat")  # they wait for pieces, nothing more
 Turn = dict[str, Any]
 
@@ -35,7 +42,7 @@ class Pane:
         settings: Settings,
         loading: str,
     ) -> None:
-        self.target = chat_target(studio.store, studio.workspace, choice or "base:starter")
+        self.target = chat_target(studio.store, studio.workspace, choice)
         self.turns = [{"role": turn["role"], "content": text_of(turn)} for turn in history or []]
         self.turns.append({"role": "user", "content": prompt})
         self.answer = loading
@@ -112,7 +119,7 @@ def text_of(turn: Turn) -> str:
 
 def as_text(text: str) -> str:
     """Model output for a Markdown view: outside code, < is written &lt;, so that no tag is ever made of it."""
-    parts = CODE.split(text)
+    parts = _parts(text)
     return "".join(
         part if index % 2 else part.replace("&", "&amp;").replace("<", "&lt;") for index, part in enumerate(parts)
     )
@@ -120,7 +127,12 @@ def as_text(text: str) -> str:
 
 def from_text(text: str) -> str:
     """What `as_text` was made of."""
-    parts = CODE.split(text)
+    parts = _parts(text)
     return "".join(
         part if index % 2 else part.replace("&lt;", "<").replace("&amp;", "&") for index, part in enumerate(parts)
     )
+
+
+def _parts(text: str) -> list[str]:
+    """Text and code in turns, text first."""
+    return [text] if LONG_FENCE.search(text) else CODE.split(text)

@@ -2,10 +2,14 @@
 
 import errno
 import logging
+import signal
 import socket
+import sys
 import threading
 import webbrowser
 from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 import psutil
 import typer
@@ -17,33 +21,38 @@ from studio.errors import UserError
 from studio.jobs.studio import Studio, keep_studio
 from studio.settings import Settings, prepare_ui_environment
 
+if TYPE_CHECKING:
+    import gradio as gr
+
 
 def build_app(studio: Studio) -> FastAPI:
     """The whole application for one studio. Importing Gradio takes most of the start, so it is done in here."""
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
+    from studio.ui.data_room import DataRoom
+    from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import bug_response, user_error_response
     from studio.ui.files import mount_files, version
     from studio.ui.front_page import FrontPage
     from studio.ui.guard import Guard
     from studio.ui.i18n import translation
+    from studio.ui.job_routes import JobRoutes
     from studio.ui.layout import build_blocks
     from studio.ui.live import LiveRoutes
+    from studio.ui.memory_room import MemoryRoom
+    from studio.ui.memory_routes import MemoryRoutes
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(UserError, user_error_response)
     app.add_exception_handler(Exception, bug_response)
-
-    @app.get("/healthz")
-    def healthz() -> JSONResponse:
-        alive = studio.supervisor is not None and studio.supervisor.is_alive
-        return JSONResponse({"status": "ok" if alive else "queue stopped"}, status_code=200 if alive else 503)
-
-    app.include_router(LiveRoutes(studio).router())
+    app.add_api_route("/healthz", partial(health, studio))
+    room = DataRoom(studio)
+    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
+        app.include_router(routes.router())
     mount_files(app)
-    blocks = build_blocks(studio)
+    blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(
         app,
         blocks,
@@ -60,14 +69,28 @@ def build_app(studio: Studio) -> FastAPI:
         allowed_paths=[],
         max_file_size=studio.settings.upload_limit_mb * 1024**2,
     )
-    # Gradio looks for events 1,000 times a second, which costs 7 % of a core for nothing; 50 times is enough.
-    queue = blocks._queue
-    if hasattr(queue, "sleep_when_free"):
-        queue.sleep_when_free = 0.02
+    _confine(blocks)
     # The last one added is the first to see a request.
     app.add_middleware(FrontPage, version=version(), with_logout=bool(studio.settings.password))
     app.add_middleware(Guard, settings=studio.settings, workspace=studio.workspace)
     return app
+
+
+def health(studio: Studio) -> JSONResponse:
+    """Whether the page answers and the queue is kept."""
+    alive = studio.supervisor is not None and studio.supervisor.is_alive
+    return JSONResponse({"status": "ok" if alive else "queue stopped"}, status_code=200 if alive else 503)
+
+
+def _confine(blocks: "gr.Blocks") -> None:
+    """What Gradio's own `launch` would have seen to."""
+    # Gradio lets an event name any file of this machine, and takes its copy for an upload, until it was launched;
+    # mounting does not count as that. Only what was uploaded may be named.
+    blocks.has_launched = blocks.is_running = True
+    # Gradio looks for events 1,000 times a second, which costs 7 % of a core for nothing; 50 times is enough.
+    queue = blocks._queue
+    if hasattr(queue, "sleep_when_free"):
+        queue.sleep_when_free = 0.02
 
 
 def serve(settings: Settings, listener: socket.socket, *, open_page: bool) -> None:
@@ -88,6 +111,8 @@ def serve(settings: Settings, listener: socket.socket, *, open_page: bool) -> No
         )
         server = uvicorn.Server(config)
         threading.Thread(target=_announce, args=(server, address, open_page), daemon=True).start()
+        # uvicorn raises the signal again once it has shut down: as an exit, so that chats are ended on the way out.
+        signal.signal(signal.SIGTERM, lambda *unused: sys.exit(0))
         server.run(sockets=[listener])
 
 

@@ -7,14 +7,15 @@ import gradio as gr
 
 
 def widget(name: str, *, elem_id: str, value: Any = None, classes: str = "", **options: Any) -> gr.HTML:
-    """A place that `Studio.widgets.NAME(element, props, watch, options)` fills and keeps up to date.
+    """A place that `Studio.widgets.NAME(element, value, options, trigger)` fills and keeps up to date.
 
-    Values reach the script as data and become text nodes there: no content is ever parsed as HTML.
+    Values reach the script as data and become text nodes there: no content is ever parsed as HTML. An option
+    that names an event makes it one that Python can listen to; `trigger` sends it.
     """
     return gr.HTML(
         value=value,
         html_template="<div class='st-widget'></div>",
-        js_on_load=f"Studio.mount({json.dumps(name)}, element, props, watch, {json.dumps(options)})",
+        js_on_load=f"Studio.mount({json.dumps(name)}, element, props, watch, {json.dumps(options)}, trigger)",
         apply_default_css=False,
         container=False,
         padding=False,

@@ -4,7 +4,7 @@
   const S = window.Studio, make = S.make, word = S.word;
   const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
   let plotly = null;
-  const loadPlotly = () => (plotly ||= new Promise((done, fail) => {
+  const loadPlotly = S.loadPlotly = () => (plotly ||= new Promise((done, fail) => {
     const script = make("script", { src: "ui-assets/plotly.min.js" });
     script.onload = () => done(window.Plotly);
     script.onerror = fail;
@@ -19,17 +19,23 @@
     next(value) {
       this.sum = this.sum * this.weight + value * (1 - this.weight);
       this.count += 1;
-      return this.sum / (1 - Math.pow(this.weight, this.count));
+      return Number((this.sum / (1 - Math.pow(this.weight, this.count))).toPrecision(6)); // as exact as points are: no axis over what rounding left
     }
   }
 
   const colours = () => ({ text: colour("--st-muted"), grid: colour("--st-grid") });
+  /** A short job has a mark for every step: half steps do not exist. */
+  const stepTicks = () => (S.summary && S.summary.max_steps > 0 && S.summary.max_steps <= 12 ? { tickmode: "linear", tick0: 0, dtick: 1 } : { tickmode: "auto" });
   function themed(layout) {
     const { text, grid } = colours();
-    const axis = { gridcolor: grid, linecolor: grid, tickfont: { color: text, size: 11 } };
+    const small = { color: text, size: 11 };
+    const nothing = !S.points.length; // axes without a line would be numbers that mean nothing
+    const axis = { gridcolor: grid, linecolor: grid, tickfont: small, visible: !nothing };
+    const note = { text: word("chart_empty"), showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5, font: { color: text, size: 13 } };
     return { ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: text },
       legend: { ...layout.legend, font: { color: text } }, hoverlabel: { bgcolor: colour("--st-card"), bordercolor: grid, font: { color: colour("--body-text-color") } },
-      xaxis: { ...layout.xaxis, ...axis, dtick: S.summary && S.summary.max_steps <= 12 ? 1 : undefined }, yaxis: { ...layout.yaxis, ...axis } };
+      annotations: nothing ? [note] : [],
+      xaxis: { ...layout.xaxis, ...axis, ...stepTicks(), title: { text: word("jobs_step"), font: small, standoff: 4 } }, yaxis: { ...layout.yaxis, ...axis } };
   }
 
   class Chart {
@@ -47,7 +53,9 @@
       this.smoothers = this.spec.figure.data.map(() => new Smoother(Number(this.slider.value)));
       return this.spec.figure.data.map((trace, index) => {
         const shade = colour(trace.meta.colour);
-        return { ...trace, ...this.line(S.points, index), name: word(`metric_${trace.meta.metric}`), line: { ...trace.line, color: shade }, marker: { color: shade, size: 7 } };
+        const line = this.line(S.points, index);
+        const mode = line.x.length === 1 && !trace.meta.raw ? "lines+markers" : trace.mode; // one point makes no line
+        return { ...trace, ...line, mode, name: word(`metric_${trace.meta.metric}`), line: { ...trace.line, color: shade }, marker: { color: shade, size: 7 } };
       });
     }
     /** The x and y of one trace for some points. */
@@ -69,7 +77,11 @@
     }
     extend() {
       if (!this.drawn) return;
+      if (this.seen === 0 && S.points.length) return this.redraw();
+      const { tickmode } = stepTicks();
+      if (tickmode !== this.plot.layout.xaxis.tickmode) window.Plotly.relayout(this.plot, Object.fromEntries(Object.entries(stepTicks()).map(([key, value]) => [`xaxis.${key}`, value])));
       const points = S.points.slice(this.seen);
+      if (this.spec.figure.data.some(({ meta }, index) => this.plot.data[index].x.length < 2 && points.some(([, values]) => values[meta.metric] !== undefined))) return this.redraw();
       this.seen = S.points.length;
       const lines = this.spec.figure.data.map((_, index) => this.line(points, index));
       const touched = lines.map((line, index) => index).filter((index) => lines[index].x.length);

@@ -64,7 +64,7 @@
   };
 
   /* ---- address: ?tab=&job= ---- */
-  const TABS = ["data", "train", "jobs", "playground"];
+  const TABS = ["data", "train", "memory", "jobs", "playground"];
   S.address = (changes) => {
     const url = new URL(location.href);
     for (const [name, value] of Object.entries(changes)) value ? url.searchParams.set(name, value) : url.searchParams.delete(name);
@@ -86,7 +86,7 @@
   };
 
   /* ---- one poller ---- */
-  let known = 0, tag = "", next = 0, logAt = null, logEnd = -1, timer = 0, wait = 1000, busy = false;
+  let known = 0, tag = "", next = 0, logAt = null, logEnd = -1, timer = 0, wait = 1000, busy = false, again = false;
   S.setJob = (id) => {
     if (id === S.job) return;
     S.job = id;
@@ -102,13 +102,15 @@
   S.readLog = (wanted) => { logAt = wanted ? true : null; };
   async function poll() {
     clearTimeout(timer);
-    if (!document.hidden && !busy) {
+    if (busy) { again = true; return; } // asked for another job meanwhile: at once, when this answer is in
+    if (!document.hidden) {
       busy = true;
       try { await ask(); wait = 1000; document.body.classList.remove("st-offline"); }
       catch (error) { wait = Math.min(wait * 2, 15000); document.body.classList.add("st-offline"); }
       busy = false;
     }
-    timer = setTimeout(poll, wait);
+    timer = setTimeout(poll, again ? 0 : wait);
+    again = false;
   }
   async function ask() {
     const job = S.job;
@@ -124,7 +126,7 @@
     if (job !== S.job) return;
     if (body.missing !== undefined) {
       S.toast(body.missing, "bad");
-      if (!S.jobs.has(job)) return S.setJob("");
+      if (!S.jobs.has(job)) return S.setJob(S.list()[0]?.id || "");
       tag = "missing"; // it is in the list, but cannot be read: there is nothing to draw
     }
     if (body.job) takeJob(body);
@@ -161,10 +163,10 @@
   document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
 
   /* ---- widgets ---- */
-  S.mount = (name, element, props, watch, options) => {
+  S.mount = (name, element, props, watch, options, trigger) => {
     const host = () => element.querySelector(".st-widget") || element;
-    S.widgets[name](host(), props.value, options);
-    watch("value", () => S.widgets[name](host(), props.value, options));
+    S.widgets[name](host(), props.value, options, trigger);
+    watch("value", () => S.widgets[name](host(), props.value, options, trigger));
   };
 
   /* ---- theme, language, phone ---- */

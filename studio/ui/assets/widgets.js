@@ -3,10 +3,12 @@
   "use strict";
   const S = window.Studio, W = S.widgets, make = S.make, word = S.word;
   const ACTIVE = ["starting", "running", "stopping"];
+  const SPEECHLESS = ["reward"]; // objectives whose model gives a text a number (task_type SEQ_CLS): nothing to chat with
   const pill = (status) => make("span", { class: `st-pill ${status}` }, make("i"), word(`status_${status}`));
   const set = (element, text) => { if (element.textContent !== String(text)) element.textContent = text; };
   const kpi = (label, value, note = "") => make("div", { class: "st-kpi", title: note }, make("span", {}, label), make("b", { class: /^[\d.,–e+\-]/.test(value) ? "" : "words" }, value), make("em", {}, note));
-  const empty = (title, text) => make("div", { class: "st-empty" }, make("h3", {}, title), make("p", {}, text));
+  S.kpi = kpi;
+  const empty = S.empty = (title, text) => make("div", { class: "st-empty" }, make("h3", {}, title), make("p", {}, text));
 
   W.brand = (element) => {
     const buttons = [
@@ -75,49 +77,30 @@
     look();
   };
 
-  /* ---- data ---- */
-  const place = (problem) => ["row", "line", "column"].filter((name) => problem[name]).map((name) => `${word(name)} ${problem[name]}`).join(" · ");
-  const problems = (list) => make("ul", { class: "st-problems" }, ...list.map((one) => make("li", {}, make("b", {}, place(one)), make("span", {}, one.message), make("em", {}, one.hint))));
-  W.dataset = (element, data) => {
-    if (!data || data.empty) return element.replaceChildren(empty(word("data_empty_title"), word("data_empty_text")));
-    if (data.refused) {
-      return element.replaceChildren(make("div", { class: "st-card st-bad", role: "alert" }, make("h3", {}, `${word("data_refused")}: ${data.refused}`), problems(data.errors), make("p", { class: "st-note" }, word("data_refused_hint"))));
-    }
-    const s = data.statistics;
-    const kpis = make("div", { class: "st-kpis k5" },
-      kpi(word("kpi_rows"), S.number(data.rows), data.dropped ? `${data.dropped} ${word("left_out")}` : data.kind),
-      kpi(word("kpi_format"), data.format, data.reason),
-      kpi(word("kpi_type"), word(`type_${data.type}`), data.source),
-      kpi(word("kpi_prompt"), S.number(s.prompt_characters_median), word("characters")),
-      kpi(word("kpi_answer"), S.number(s.answer_characters_median), word("characters")));
-    const notes = data.warnings.length ? [make("div", { class: "st-card st-warn" }, make("h3", {}, word("data_warnings")), problems(data.warnings))] : [];
-    element.replaceChildren(make("div", { class: "st-stack" }, kpis, ...notes));
-  };
-  W.examples = (element, data) => {
-    if (!data) return element.replaceChildren();
-    const legend = make("div", { class: "st-legend" }, make("span", { class: "st-token learned" }, word("data_learned")), make("span", { class: "st-token" }, word("data_not_learned")));
-    const cards = data.examples.map((sequences, index) => make("div", { class: "st-card st-example" },
-      make("div", { class: "st-card-head" }, make("h3", {}, `${word("data_example")} ${index + 1}`)),
-      ...sequences.map((sequence, which) => tokens(sequence, data.type === "preference" ? word(which ? "data_rejected" : "data_chosen") : "", which))));
-    element.replaceChildren(make("div", { class: "st-stack" }, legend, ...cards));
-  };
-  function tokens(sequence, label, which) {
-    const cut = sequence.cut ? ` · ${S.number(sequence.cut)} ${word("data_cut")}` : "";
-    const head = `${S.number(sequence.total)} ${word("data_tokens")} · ${S.number(sequence.learned)} ${word("data_learned")}${cut}`;
-    const text = make("div", { class: "st-tokens" }, ...sequence.tokens.map(([piece, learned]) =>
-      make("span", { class: `st-token${learned ? " learned" : ""}${/^<\|.*\|>$|^<\/?s>$/.test(piece) ? " special" : ""}` }, piece)));
-    return make("div", { class: "st-sequence" }, make("div", { class: "st-sequence-head" }, label ? make("b", { class: which ? "bad" : "good" }, label) : null, head), text);
-  }
-
   /* ---- train ---- */
   W.presetAbout = (element, data) => element.replaceChildren(make("p", { class: "st-note" }, data ? data[S.language] : ""));
+  /** LoRA on a base model in 4 bits goes by the name of QLoRA. */
+  S.method = ({ tuner, quantization }) => (tuner === "lora" && quantization === "nf4" ? "QLoRA" : word(`tuner.${tuner}`) + (quantization === "none" ? "" : ` · ${quantization.toUpperCase()}`));
+  const weights = (data) => {
+    if (data.trained === null || data.trained === undefined) return [];
+    const share = data.trained / data.parameters, digits = share < 0.0001 ? 4 : share < 0.01 ? 2 : 1;
+    const of = data.parameters ? S.say("train_of_all", { n: S.number(data.parameters), share: `${S.number(100 * share, digits)} %` }) : "";
+    return [["train_weights", make("span", { id: "trained-weights", title: of }, S.number(data.trained), make("em", {}, of))]];
+  };
   W.plan = (element, data) => {
+    S.impossible = data?.impossible || {};
+    S.greyOut();
     if (data?.started) { S.toast(word("jobs_started")); S.setJob(data.started); setTimeout(S.tabChanged, 50); return; }
     const head = (text, kind) => make("div", { class: "st-card-head" }, make("h3", {}, word("train_summary")), text ? make("span", { class: `st-pill ${kind}` }, text) : null);
     if (!data || data.empty) return element.replaceChildren(make("div", { class: "st-card" }, head("", ""), make("p", { class: "st-note" }, make("b", {}, word("train_no_data")), " ", word("train_no_data_hint"))));
     if (data.problem) return element.replaceChildren(make("div", { class: "st-card st-bad" }, head("", ""), make("p", {}, data.problem)));
-    const rows = [["train_examples", S.number(data.examples)], ["train_eval_examples", S.number(data.eval_examples)], ["train_steps", S.number(data.steps)], ["train_trained", word(`tuner.${data.tuner}`) + (data.quantization === "none" ? "" : ` · ${data.quantization.toUpperCase()}`)], ["train_queue", data.waiting ? S.number(data.waiting) : word("train_nobody")]];
+    const short = data.general_examples < data.general_wanted ? ` (${word("train_wanted")} ${S.number(data.general_wanted)})` : "";
+    const general = data.general_wanted ? [["train_general_examples", S.number(data.general_examples) + short]] : [];
+    const rows = [["train_examples", S.number(data.examples)], ...general, ["train_eval_examples", S.number(data.eval_examples)], ["train_steps", S.number(data.steps)], ["train_trained", S.method(data)], ...weights(data), ["train_queue", data.ahead ? S.number(data.ahead) : word("train_nobody")]];
+    const card = data.memory, gib = (bytes) => `${S.number(bytes / 1073741824, 1)} GiB`;
+    if (card) rows.push(["train_memory", card.card ? `${gib(card.needed)} · ${word(card.fits ? "train_memory_fits" : "train_memory_lacks")}` : gib(card.needed)]);
     element.replaceChildren(make("div", { class: "st-card" }, head(word("train_ready"), "completed"), make("p", { class: "st-note" }, word(`objective.${data.objective}`)),
+      data.high_rate ? make("p", { class: "st-today", id: "high-rate" }, S.say("train_high_rate", { limit: data.high_rate })) : null,
       make("dl", { class: "st-facts" }, ...rows.flatMap(([key, value]) => [make("dt", {}, word(key)), make("dd", {}, value)]))));
   };
 
@@ -132,21 +115,23 @@
       const buttons = make("div", { class: "st-actions" },
         busy || job.status === "queued" ? button("stop", word("jobs_stop"), "danger", () => S.act("stop")) : null,
         idle ? button("resume", word("jobs_resume"), "primary", () => S.act("resume")) : null,
-        ["completed", "stopped"].includes(job.status) ? button("chat", word("jobs_chat"), "primary", () => S.chatWith(job.id)) : null,
+        ["completed", "stopped"].includes(job.status) && !SPEECHLESS.includes(job.objective) ? button("chat", word("jobs_chat"), "primary", () => S.chatWith(job.id)) : null,
+        S.nextStage(job),
         busy ? null : button("delete", word("jobs_delete"), "quiet", () => { if (confirm(word("jobs_delete_sure"))) S.act("delete"); }));
       const kind = job.status === "failed" ? "st-bad" : "st-warn";
       const notes = [job.unresponsive ? word("jobs_unresponsive") : "", ["failed", "interrupted"].includes(job.status) ? job.message : "", ...job.warnings].filter(Boolean);
       const share = job.max_steps ? (100 * job.step) / job.max_steps : 0;
+      const waits = !busy ? "" : job.phase === "evaluating" ? word("jobs_evaluating") : S.points.length ? "" : job.phase || word("jobs_waiting_first");
       const epoch = S.points.length ? S.points.at(-1)[0] : null;
       element.replaceChildren(
-        make("div", { class: "st-job-head" }, make("div", {}, make("h2", {}, job.name), make("p", {}, [job.base_model, word(`tuner.${job.tuner}`), job.quantization === "none" ? "" : job.quantization.toUpperCase(), word(`objective.${job.objective}`)].filter(Boolean).join(" · "))), pill(job.status)),
+        make("div", { class: "st-job-head" }, make("div", {}, make("h2", {}, job.name), make("p", {}, [job.base_model, S.method(job), word(`objective.${job.objective}`)].filter(Boolean).join(" · "))), pill(job.status)),
         ...notes.map((text) => make("div", { class: `st-card ${kind}`, role: "alert" }, text)),
         make("div", { class: "st-kpis k5" },
           kpi(word("jobs_step"), S.number(job.step), job.max_steps ? `${word("jobs_of")} ${S.number(job.max_steps)}` : ""),
           kpi(word("jobs_loss"), S.number(job.loss, 3), job.eval_loss === null ? "" : `${word("jobs_eval_loss")} ${S.number(job.eval_loss, 3)}`),
           kpi(word("jobs_lr"), job.learning_rate === null ? "–" : job.learning_rate.toExponential(2)),
           kpi(word("jobs_tps"), S.number(job.tokens_per_second)),
-          kpi(word("jobs_left"), busy && epoch !== null ? S.duration(job.left) : "–", busy && epoch === null ? job.phase || word("jobs_waiting_first") : "")),
+          kpi(word("jobs_left"), busy && epoch !== null ? S.duration(job.left) : "–", waits)),
         make("div", { class: "st-progress large", role: "progressbar", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 }, make("i", { class: job.status, style: `width:${share}%` })),
         buttons);
     };

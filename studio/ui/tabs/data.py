@@ -1,31 +1,25 @@
-"""Data: a file becomes a data set; its rows, and its examples exactly as the model will see them."""
+"""Data: files become data sets. The layout and the few events that Gradio's parts need; the rest asks /api/datasets."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 
-from studio.base_models import model_folder
-from studio.data.dataset import DatasetRecord, Verdict, read_examples, read_first_rows, read_record
-from studio.data.examples import Row
-from studio.data.formats import FORMATS
-from studio.data.isolation import import_file, render_examples
-from studio.data.sources import READERS
+from studio.data.sources import SUFFIXES
 from studio.errors import UserError
 from studio.jobs.studio import SAMPLES, Studio
+from studio.ui.data_room import DataRoom, Look
 from studio.ui.feedback import guarded
 from studio.ui.i18n import word
-from studio.ui.menus import base_model_choices, dataset_choice
+from studio.ui.menus import dataset_choice
 from studio.ui.tabs.train import TrainTab
 from studio.ui.widgets import widget
 
-EXAMPLES_SHOWN = 5
-CELL_CHARACTERS = 600
 SAMPLE_FILES = {"keeper": SAMPLES / "lighthouse-keeper.jsonl", "plain": SAMPLES / "plain-answers.jsonl"}
+# The form's options that go along with "Train on this", when the user changed them while looking.
+CARRIED = {"template": "chat_template", "max_length": "max_length"}
 
 
 @dataclass(frozen=True)
@@ -33,25 +27,26 @@ class DataTab:
     """The parts of the tab that events touch."""
 
     upload: gr.File
-    drop_bad: gr.Checkbox
     dataset: gr.Dropdown
     samples: dict[str, gr.Button]
-    summary: gr.HTML
-    model: gr.Dropdown
-    seen: gr.HTML
-    rows: gr.Dataframe
+    room: gr.HTML
+    messenger: gr.HTML
     use: gr.Button
 
 
 def build(studio: Studio) -> DataTab:
     """Layout."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=300, elem_classes="st-side-form"):
+        with gr.Column(scale=4, min_width=300, elem_classes="st-side-form", elem_id="data-side"):
+            widget("dataSources", elem_id="data-sources", folders=bool(studio.settings.data_roots))
             upload = gr.File(
-                label=word("data_upload"), file_types=sorted(READERS), height=150, elem_id="upload", file_count="single"
+                label=word("data_upload"),
+                file_types=sorted(SUFFIXES),
+                height=150,
+                elem_id="upload",
+                file_count="multiple",
             )
             with gr.Column(elem_classes="st-form"):
-                drop_bad = gr.Checkbox(False, label=word("data_drop_bad"), interactive=True, elem_id="drop-bad")
                 dataset = gr.Dropdown(
                     choices=[],
                     label=word("data_choose"),
@@ -65,143 +60,77 @@ def build(studio: Studio) -> DataTab:
                     for name in SAMPLE_FILES
                 }
             use = gr.Button(word("use_for_training"), variant="primary", visible=False, elem_id="use-dataset")
-        with gr.Column(scale=8, min_width=320):
-            summary = widget("dataset", elem_id="dataset-summary", value={"empty": True})
-            with gr.Tabs(elem_id="data-views", selected="seen", visible=True):
-                with gr.Tab(word("data_seen"), id="seen"):
-                    model = gr.Dropdown(
-                        choices=base_model_choices(studio),
-                        value="starter",
-                        label=word("data_model"),
-                        allow_custom_value=True,
-                        interactive=True,
-                        elem_id="seen-model",
-                        container=True,
-                    )
-                    seen = widget("examples", elem_id="examples")
-                with gr.Tab(word("data_rows"), id="rows"):
-                    rows = gr.Dataframe(
-                        label=word("data_rows_label"),
-                        interactive=False,
-                        wrap=True,
-                        datatype="str",
-                        max_height=560,
-                        show_search="search",
-                        buttons=["fullscreen", "copy"],
-                        elem_id="rows",
-                    )
-    return DataTab(upload, drop_bad, dataset, samples, summary, model, seen, rows, use)
+        with gr.Column(scale=10, min_width=320):
+            room = widget("dataset", elem_id="dataset-summary", value={"empty": True})
+            messenger = widget("dataMessenger", elem_id="data-messenger", event="arrived")
+    return DataTab(upload, dataset, samples, room, messenger, use)
 
 
 class DataHandlers:
     """What happens on the tab's events."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, room: DataRoom) -> None:
+        self._room, self._studio = room, room.studio
 
-    def upload(self, file: str | None, drop_bad: bool) -> Any:
-        """A dropped file → (summary, menu of data sets)."""
-        if file is None:
+    def upload(self, files: list[str] | None) -> Any:
+        """Dropped files → (what the page follows, an empty drop zone)."""
+        if not files:
             return gr.skip()
-        path = self._studio.workspace.uploaded_file(file)
-        verdict = import_upload(self._studio, path, drop_bad)
-        if verdict.record is None:
-            return refused(path.name, verdict), gr.skip()
-        return gr.skip(), dataset_choice(self._studio, verdict.record.id)
+        try:
+            return {"task": self._room.start_uploaded(files)}, None
+        except UserError as error:
+            return {"refused": {"message": error.message, "hint": error.hint}}, None
 
     def take_sample(self, name: str) -> Any:
         """One of our samples → the menu with it chosen."""
         return dataset_choice(self._studio, self._studio.sample(SAMPLE_FILES[name]).id)
 
     def show(self, dataset_id: str | None) -> Any:
-        """A chosen data set → (summary, rows, button)."""
+        """A chosen data set → (what the page shows, the button)."""
         if not dataset_id:
-            return {"empty": True}, None, gr.update(visible=False)
-        folder = self._studio.workspace.dataset(dataset_id)
-        return summary_of(read_record(folder)), rows_table(read_first_rows(folder)), gr.update(visible=True)
+            return {"empty": True}, gr.update(visible=False)
+        return {"dataset": self._room.library.record(dataset_id).id}, gr.update(visible=True)
 
-    def render(self, dataset_id: str | None, model: str) -> Any:
-        """A chosen data set and model → the first examples as tokens."""
-        return seen_by_model(self._studio, dataset_id, model) if dataset_id else None
+    def arrive(self, event: gr.EventData) -> Any:
+        """The page made a data set, or deleted one → the menu with the right one chosen."""
+        data = event._data if isinstance(event._data, dict) else {}
+        return dataset_choice(self._studio, str(data.get("dataset", "")))
 
     def refresh(self, request: gr.Request) -> Any:
         """A page that opens → the menu, with the data set that its address names."""
         return dataset_choice(self._studio, request.query_params.get("dataset"))
 
-    def use(self, dataset_id: str | None) -> Any:
-        """The button → the Train tab with this data set chosen."""
-        return gr.Tabs(selected="train"), dataset_choice(self._studio, dataset_id)
+    def use(self, dataset_id: str | None, looked: Any) -> Any:
+        """The button → the Train tab with this data set, and with the model and options that it was looked at."""
+        given = looked if isinstance(looked, dict) else {}
+        # The simple form decides these options by itself: who has chosen one goes on in the other.
+        mode = "advanced" if any(key in given for key in CARRIED) else gr.skip()
+        return dataset_choice(self._studio, dataset_id), *carried(given), mode, gr.Tabs(selected="train")
 
 
-def wire(studio: Studio, tab: DataTab, blocks: gr.Blocks, tabs: gr.Tabs, train: TrainTab) -> None:
+def wire(room: DataRoom, tab: DataTab, blocks: gr.Blocks, tabs: gr.Tabs, train: TrainTab) -> None:
     """Events."""
-    on = DataHandlers(studio)
+    on = DataHandlers(room)
     loud: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
     quiet = {**loud, "show_progress": "hidden"}
-    tab.upload.upload(guarded(on.upload), [tab.upload, tab.drop_bad], [tab.summary, tab.dataset], **loud)
+    tab.upload.upload(guarded(on.upload), tab.upload, [tab.room, tab.upload], **quiet)
     for name, button in tab.samples.items():
         button.click(guarded(partial(on.take_sample, name)), None, tab.dataset, **loud)
-    shown = tab.dataset.change(guarded(on.show), tab.dataset, [tab.summary, tab.rows, tab.use], **quiet)
-    asked = [tab.dataset, tab.model]
-    shown.then(guarded(on.render), asked, tab.seen, show_progress_on=tab.seen, **loud)
-    tab.model.change(guarded(on.render), asked, tab.seen, show_progress_on=tab.seen, **loud)
-    tab.use.click(guarded(on.use), tab.dataset, [tabs, train.dataset], **quiet)
+    tab.dataset.change(guarded(on.show), tab.dataset, [tab.room, tab.use], **quiet)
+    tab.messenger.arrived(guarded(on.arrive), None, tab.dataset, **quiet)
+    controls = {option.key: option.control for option in train.options if option.key in CARRIED.values()}
+    options = [controls[key] for key in CARRIED.values()]
+    tab.use.click(
+        guarded(on.use),
+        [tab.dataset, tab.messenger],
+        [train.dataset, train.base_model, *options, train.mode, tabs],  # tabs last: arriving there reads what was set
+        js="(dataset) => [dataset, Studio.data.changed()]",
+        **quiet,
+    )
     blocks.load(guarded(on.refresh), None, tab.dataset, **quiet)
 
 
-def import_upload(studio: Studio, path: Path, drop_bad: bool) -> Verdict:
-    """Read an uploaded file; what is wrong with the file as a whole is an error like any other."""
-    try:
-        return import_file(path, studio.workspace, drop_bad_rows=drop_bad)
-    except UserError as error:
-        problem = {"row": 0, "line": 0, "column": "", "message": error.message, "hint": error.hint}
-        return Verdict(record=None, errors=[problem])
-
-
-def summary_of(record: DatasetRecord) -> dict[str, Any]:
-    """What the cards above the examples show."""
-    return {
-        "name": record.name,
-        "source": record.source_name,
-        "kind": record.kind,
-        "rows": record.rows,
-        "format": FORMATS[record.format].title,
-        "reason": record.reason,
-        "type": record.dataset_type,
-        "statistics": record.statistics,
-        "warnings": record.warnings,
-        "dropped": len(record.dropped_rows),
-    }
-
-
-def refused(name: str, verdict: Verdict) -> dict[str, Any]:
-    """What the page shows about a file that was not kept."""
-    return {"refused": name, "errors": verdict.errors}
-
-
-def rows_table(rows: list[Row]) -> pd.DataFrame:
-    """Rows as they stand in the file; every cell is text, whatever the file holds."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = [[_cell(row.get(name)) for name in columns] for row in rows]
-    return pd.DataFrame(table, columns=pd.Index(columns, dtype=str), dtype=str)
-
-
-def seen_by_model(studio: Studio, dataset_id: str, model: str) -> dict[str, Any]:
-    """The first examples as tokens, learned ones marked, for a base model. Raises UserError."""
-    folder = studio.workspace.dataset(dataset_id)
-    base = model_folder(model, studio.workspace.models, studio.model_roots)
-    if base is None:
-        raise UserError(f"{model} is not on this machine yet.", "Its template can be shown after the first training.")
-    examples = read_examples(folder, limit=EXAMPLES_SHOWN)
-    return {
-        "type": read_record(folder).dataset_type,
-        "model": base.name,
-        "examples": render_examples(examples, base),
-    }
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= CELL_CHARACTERS else text[:CELL_CHARACTERS] + " …"
+def carried(given: Mapping[str, Any]) -> list[Any]:
+    """Updates for (base model, *CARRIED): what the user chose on the Data tab, else nothing. Raises UserError."""
+    look = Look(**{key: value for key, value in given.items() if key in ("model", *CARRIED)})
+    return [getattr(look, key) if key in given else gr.skip() for key in ("model", *CARRIED)]

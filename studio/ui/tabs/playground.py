@@ -9,7 +9,8 @@ import gradio as gr
 from studio.base_models import STARTER
 from studio.errors import UserError
 from studio.jobs.studio import Studio
-from studio.playground.client import Settings
+from studio.methods.objectives import OBJECTIVES
+from studio.playground.client import Settings, chat_target
 from studio.ui.feedback import guarded
 from studio.ui.i18n import say, word
 from studio.ui.panes import Pane, Turn, converse
@@ -125,6 +126,8 @@ class PlaygroundHandlers:
         settings = Settings(temperature=temperature, top_p=top_p, max_tokens=int(max_tokens))
         asked = [(left, history_a), (right, history_b)] if both else [(left, history_a)]
         loading = say("play_loading", request)
+        for choice, _ in asked:
+            chat_target(self._studio.store, self._studio.workspace, choice)  # before the first one begins to answer
         panes = [
             Pane(self._studio, choice, history, prompt, system=system or "", settings=settings, loading=loading)
             for choice, history in asked
@@ -163,21 +166,25 @@ def _ready() -> dict[str, Any]:
 def choice_updates(
     studio: Studio, left: str | None, right: str | None, request: gr.Request
 ) -> tuple[gr.Dropdown, gr.Dropdown]:
-    """Both menus with what can answer now; the left one follows `?adapter=` in the address."""
+    """Both menus with what can answer now; the left one follows `?adapter=` in the address.
+
+    Two panes with the same one in them compare nothing: the right one then shows the newest job's result.
+    """
     choices = speakers(studio, request)
     ids = [value for _, value in choices]
     wanted = request.query_params.get("adapter")
     newest = ids[1] if len(ids) > 1 else ids[0]
     first = next(one for one in (wanted, left, ids[0]) if one in ids)
-    second = next(one for one in (right, newest) if one in ids)
+    second = next(one for one in (right if right != first else newest, newest) if one in ids)
     return gr.Dropdown(choices=choices, value=first), gr.Dropdown(choices=choices, value=second)
 
 
 def speakers(studio: Studio, request: gr.Request) -> list[tuple[str, str]]:
-    """(label, value) of everything that can answer: the starter, what jobs left, the bases they used."""
+    """(label, value) of everything that can answer: the starter, what jobs left (no reward models), their bases."""
     finished = [view for view in studio.store.views() if studio.workspace.has_result(view.id)]
     bases = dict.fromkeys(["starter", *(view.spec.base_model for view in finished)])
     base_word = say("play_base", request)
     base_choices = [(f"{STARTER if name == 'starter' else name} · {base_word}", f"base:{name}") for name in bases]
-    jobs = [(f"{view.name} · {view.spec.tuner.name} · {view.spec.objective.name}", view.id) for view in finished]
+    speaking = [view for view in finished if OBJECTIVES[view.spec.objective.name].task_type == "CAUSAL_LM"]
+    jobs = [(f"{view.name} · {view.spec.tuner.name} · {view.spec.objective.name}", view.id) for view in speaking]
     return [base_choices[0], *jobs, *base_choices[1:]]

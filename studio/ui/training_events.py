@@ -1,0 +1,145 @@
+"""What happens on the Train tab's events, as plain methods: values in, what the page shows out."""
+
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import UserError
+from studio.jobs.chain import next_objectives, preset_for, stage_values
+from studio.jobs.spec import TrainSpec, build_spec
+from studio.jobs.studio import Studio
+from studio.jobs.sweep import parse_grid, start_sweep
+from studio.ui.advising import advised, told_advice
+from studio.ui.feedback import guarded
+from studio.ui.i18n import LANGUAGES, language_of, say, words
+from studio.ui.menus import base_model_choices, dataset_menu, job_menu, other_dataset_menu
+from studio.ui.option_form import OptionForm, column_updates, value_updates
+from studio.ui.training_plan import plan_of
+from studio.ui.training_wish import ADVICE, Wish, default_values, preset_of, spec_of
+
+ASKED = len(Wish.__dataclass_fields__)
+
+
+class TrainHandlers:
+    """The handlers of one form."""
+
+    def __init__(self, studio: Studio, form: OptionForm) -> None:
+        self._studio, self._form = studio, form
+
+    @guarded
+    def choose_preset(self, *asked: Any) -> Any:
+        """A preset → the form filled with it."""
+        wish = Wish(*asked)
+        if wish.preset == ADVICE:
+            return self._filled(wish, self._advised(wish))
+        return self._filled(wish, preset_of(wish.preset).values())
+
+    @guarded
+    def use_advice(self, *asked: Any) -> Any:
+        """The button → the form filled with the advice."""
+        wish = Wish(*asked)
+        return self._filled(wish, self._advised(wish), preset=ADVICE)
+
+    @guarded
+    def choose_method(self, objective: str, tuner: str) -> Any:
+        """Another objective or tuner → whose options show."""
+        return column_updates(self._form, {"objective": {"name": objective}, "tuner": {"name": tuner}})
+
+    @guarded
+    def plan(self, request: gr.Request, *given: Any) -> Any:
+        """Everything → what would happen, and the advice."""
+        wish, values = Wish(*given[:ASKED]), given[ASKED:]
+        advice = told_advice(self._studio, wish, language_of(request.headers))
+        return plan_of(self._studio, self._form.options, wish, values), {**advice, "simple": wish.mode == "simple"}
+
+    @guarded
+    def arrive(self, request: gr.Request, dataset: Any, eval_on: Any, general: Any, *jobs: Any) -> Any:
+        """The tab opens → its menus as the workspace is now, and the stage after the job that the address names."""
+        menus = menus_of(self._studio, dataset, eval_on, general, request)
+        form = self._form
+        values = next_stage(self._studio, request)
+        if values is None:
+            filled: list[Any] = [gr.skip()] * (5 + len(form.options) + len(form.columns))
+        else:
+            names = values["objective"]["name"], values["tuner"]["name"]
+            preset = preset_for(names[0]) or ADVICE
+            filled = ["advanced", preset, *names, about_preset(preset), *value_updates(form, values)]
+            menus = (*menus[:3], gr.Dropdown(choices=base_model_choices(self._studio), value=values["base_model"]))
+        for option, shown in zip(form.job_menus, jobs, strict=True):
+            menu = job_menu(
+                self._studio, option.key, shown, say("train_no_job", request), chosen=_job(values, option.key)
+            )
+            filled[5 + form.options.index(option)] = menu
+        return (*menus, *filled)
+
+    @guarded
+    def start(self, *given: Any) -> Any:
+        """Everything → a job in the line."""
+        job = self._studio.start_job(self._spec(given))
+        return gr.Tabs(selected="jobs"), {"started": job}, gr.Textbox(value="")
+
+    @guarded
+    def sweep(self, grid: str, *given: Any) -> Any:
+        """Everything, and a grid → the jobs of a sweep in the line."""
+        lines = [line.strip() for line in str(grid).splitlines() if line.strip()]
+        _, jobs = start_sweep(self._studio, self._spec(given), parse_grid(lines))
+        return gr.Tabs(selected="jobs"), {"started": jobs[0]}, gr.Textbox(value="")
+
+    @guarded
+    def shares(self, eval_on: str | None, general: str | None) -> Any:
+        """Which shares show."""
+        return shares_of(eval_on, general)
+
+    def _spec(self, given: tuple[Any, ...]) -> TrainSpec:
+        return spec_of(self._studio, self._form.options, Wish(*given[:ASKED]), given[ASKED:])
+
+    def _advised(self, wish: Wish) -> dict[str, Any]:
+        values = {**default_values(), **advised(self._studio, wish)}
+        return build_spec(values).model_dump()
+
+    def _filled(self, wish: Wish, values: dict[str, Any], *, preset: str = "") -> Any:
+        """(mode, preset, objective, tuner, what the preset is for, *controls, *columns)."""
+        shown = preset or wish.preset
+        names = values["objective"]["name"], values["tuner"]["name"]
+        return "advanced", shown, *names, about_preset(shown), *value_updates(self._form, values)
+
+
+def about_preset(name: str) -> dict[str, str]:
+    """What a preset, or the advice, is for, in both languages. Raises UserError when there is none of that name."""
+    if name == ADVICE:
+        return {language: words(language)["train_advice_about"] for language in LANGUAGES}
+    return preset_of(name).about()
+
+
+def menus_of(
+    studio: Studio, dataset: str | None, eval_on: str | None, general: str | None, request: gr.Request
+) -> tuple[gr.Dropdown, ...]:
+    """The menus of what is learned, evaluated on and mixed in, and of base models, as the workspace is now."""
+    return (
+        dataset_menu(studio, dataset),
+        other_dataset_menu(studio, eval_on, say("train_eval_dataset_none", request)),
+        other_dataset_menu(studio, general, say("train_general_dataset_none", request)),
+        gr.Dropdown(choices=base_model_choices(studio)),
+    )
+
+
+def shares_of(eval_on: str | None, general: str | None) -> tuple[gr.Number, gr.Number]:
+    """Which shares show: of the own examples when no other data set evaluates, of general ones when there are any."""
+    return gr.Number(visible=not eval_on), gr.Number(visible=bool(general))
+
+
+def next_stage(studio: Studio, request: gr.Request) -> dict[str, Any] | None:
+    """Spec values for the stage after the job that the address names, None when it names none. Raises UserError."""
+    job, objective = request.query_params.get("from", ""), request.query_params.get("next", "")
+    if not job:
+        return None
+    view = studio.store.view(job)
+    if objective not in next_objectives(view.spec.objective.name, view.spec.tuner.name):
+        raise UserError(f"{view.name} is not followed by {objective[:40]!r}.", "Choose the objective on the page.")
+    return stage_values(view.spec, job, objective)
+
+
+def _job(values: dict[str, Any] | None, key: str) -> str | None:
+    """The job that an option names in the next stage; None when there is no next stage."""
+    group, _, name = key.rpartition(".")
+    return None if values is None else str((values[group] if group else values).get(name, ""))

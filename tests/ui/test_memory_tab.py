@@ -1,0 +1,111 @@
+"""The Memory tab's answers, without a browser."""
+
+import json
+
+import pytest
+
+from studio.memory.estimate import GIB
+from tests.ui.conftest import build_site, visitor
+
+WISH = {"model": "meta-llama/Llama-2-7b-hf", "card": "RTX 4090", "batch": 4, "length": 2048, "options": {"r": 16}}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    site = build_site(tmp_path_factory.mktemp("memory"))
+    return visitor(site.app)
+
+
+def test_the_menus_offer_models_cards_and_the_documents_figures(asked):
+    menus = asked.get("/api/memory/menus").json()
+    assert len(menus["models"]) >= 35
+    assert len(menus["cards"]) >= 30
+    assert len(menus["document"]) == 12
+    assert menus["measured"] == []
+
+
+def test_an_answer_tells_what_fits_why_and_what_to_change(asked):
+    answer = asked.post("/api/memory", json=WISH).json()
+    assert answer["fits"] is True
+    assert answer["margin"] == answer["usable"] - answer["needed"]
+    assert answer["phase"] == "backward_last"
+    for name, parts in answer["stacks"].items():
+        assert sum(parts.values()) == pytest.approx(answer["phases"][name], abs=10)
+    assert {knob["name"] for knob in answer["knobs"]} >= {"quantization_nf4", "batch_half", "checkpointing_off"}
+    assert answer["ways"] == []
+
+
+def test_what_does_not_fit_comes_with_ways_that_do(asked):
+    answer = asked.post("/api/memory", json={**WISH, "checkpointing": False}).json()
+    assert answer["fits"] is False
+    assert 1 <= len(answer["ways"]) <= 3
+    way = asked.post("/api/memory", json={**WISH, "checkpointing": False, **answer["ways"][0]["changes"]}).json()
+    assert way["fits"] is True
+
+
+def test_a_word_that_is_not_known_is_refused_in_a_sentence(asked):
+    for wrong in ({"tuner": "magic"}, {"optim": "adam"}, {"card": "Voodoo 2"}, {"model": "no such model"}):
+        answer = asked.post("/api/memory", json={**WISH, **wrong})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"]
+
+
+def test_what_is_not_asked_for_is_refused(asked):
+    assert asked.post("/api/memory", json={**WISH, "shell": "ls"}).status_code == 422
+    assert asked.post("/api/memory", json={**WISH, "batch": 0}).status_code == 422
+
+
+def test_a_local_model_answers_and_an_unknown_architecture_says_so(asked, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    config = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 100, **config}))
+    (folder / "model.safetensors").write_bytes(b"")
+    answer = asked.post("/api/memory", json={**WISH, "model": str(folder)}).json()
+    assert answer["allocated"] < GIB
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps({"model_type": "mamba", "vocab_size": 100, **config}))
+    assert "mamba" in asked.post("/api/memory", json={**WISH, "model": str(other)}).json()["unknown"]
+
+
+def test_the_simulation_of_an_unknown_architecture_is_shown_in_place_of_the_formula(asked, tmp_path):
+    config = {"model_type": "olmo2", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+              "num_attention_heads": 4, "vocab_size": 100}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    wish = {**WISH, "model": str(tmp_path), "length": 64}
+    found = asked.post("/api/memory/simulate", json=wish).json()
+    assert found["believed"] == "simulation"
+    assert found["shown"]["fits"] is True
+    assert set(found["shown"]["stacks"]) == set(found["shown"]["phases"])
+    refused = asked.post("/api/memory/simulate", json={**wish, "optim": "adafactor"})
+    assert refused.status_code == 400
+    assert "cannot be simulated" in refused.json()["error"]["message"]
+
+
+def test_the_plan_of_a_job_tells_its_memory(studio, instructions):
+    from studio.jobs.presets import read_presets
+    from studio.jobs.spec import build_spec
+    from studio.ui.memory_plan import memory_of_job
+
+    values = read_presets()["lora"].values(instructions)
+    known = memory_of_job(studio, build_spec({**values, "base_model": "meta-llama/Llama-2-7b-hf"}))
+    assert known["needed"] > 13 * GIB
+    assert memory_of_job(studio, build_spec({**values, "base_model": "nobody/nothing"})) is None
+
+
+def test_the_plan_takes_the_longest_example_and_the_learned_share_from_the_audit(studio, instructions, tiny_model):
+    from studio.data.auditing import audit_dataset
+    from studio.ui.memory_plan import audited, memory_of_job
+    from tests.conftest import tiny_spec
+
+    spec = tiny_spec("lora", instructions, tiny_model, max_length=4096)
+    assert audited(studio, spec) == (None, 1.0)
+    before = memory_of_job(studio, spec)["needed"]
+    folder = studio.workspace.dataset(instructions["id"])
+    audit_dataset(folder, tiny_model, max_length=4096)
+    longest, share = audited(studio, spec)
+    assert 8 < longest < 400
+    assert 0 < share < 1
+    assert memory_of_job(studio, spec)["needed"] < before
