@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +10,20 @@ import typer
 
 from studio.cli.data import problem_words, require_file
 from studio.cli.output import AsJson, duration, show, table
+from studio.data.dataset import DatasetRecord
 from studio.data.isolation import import_file
+from studio.data.snapshots import read_current
+from studio.data.sources.contract import printable
 from studio.errors import UserError
 from studio.jobs.events import Failed
-from studio.jobs.presets import preset_spec
+from studio.jobs.preflight import check_combination
+from studio.jobs.presets import PLACEHOLDER_DATASET, preset_spec
+from studio.jobs.probe import probe as try_out
+from studio.jobs.spec import build_spec
 from studio.jobs.state import ACTIVE
 from studio.jobs.store import JobView
 from studio.jobs.studio import Studio, keep_studio, open_studio
+from studio.jobs.training_data import refer_to
 from studio.settings import read_settings
 from studio.workspace import WorkspaceInUse
 
@@ -26,23 +33,69 @@ JobId = Annotated[str, typer.Argument(help="The job's id: see `jobs list`.")]
 
 
 def train(
-    preset: Annotated[str, typer.Option(help="lora, qlora, full, dpo, or another name in presets/.")],
+    preset: Annotated[str, typer.Option(help="lora, qlora, full, dpo, another name in presets/, or a file.")],
     data: Annotated[Path, typer.Option(help="The file to learn from.")],
+    eval_data: Annotated[
+        Path | None, typer.Option(help="A file to evaluate on, instead of a share of the examples.")
+    ] = None,
+    mix_data: Annotated[
+        Path | None, typer.Option(help="A file of general examples to mix in: general_share of the training examples.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value: see `studio options`.")] = None,
     model: Annotated[str, typer.Option(help="Base model: starter, a Hub id or a folder.")] = "starter",
     name: Annotated[str, typer.Option(help="What the job is called.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train and wait for the end. Ctrl-C stops the job and keeps what it learned."""
-    require_file(data)
-    changes = {"base_model": model, "name": name, **_pairs(settings or [])}
+    changes = {"base_model": model, "name": name, **pairs(settings or [])}
+    if "general_share" in changes and mix_data is None:
+        raise UserError("general_share says how much to mix in, and nothing says what.", "Add --mix-data FILE.")
+    if "eval_share" in changes and eval_data is not None:
+        raise UserError("Either a share of the examples evaluates, or --eval-data.", "Leave one of them out.")
+    files = {"dataset": data, "eval_dataset": eval_data, "general_dataset": mix_data}
+    for file in filter(None, files.values()):
+        require_file(file)
+    check_combination(preset_spec(preset, PLACEHOLDER_DATASET, changes))  # before anything is read
     with keeper() as studio:
-        verdict = import_file(data, studio.workspace)
-        if verdict.record is None:
-            raise UserError(f"{data.name} cannot be used. " + " ".join(map(problem_words, verdict.errors[:5])))
-        dataset = {"id": verdict.record.id, "sha256": verdict.record.sha256}
-        job_id = studio.start_job(preset_spec(preset, dataset, changes))
+        with imported({key: file for key, file in files.items() if file is not None}, studio) as used:
+            spec = preset_spec(preset, used.pop("dataset"), changes)
+            job_id = studio.start_job(build_spec({**spec.model_dump(), **used}))
         finish(studio, job_id, as_json=as_json)
+
+
+@contextmanager
+def imported(files: dict[str, Path], studio: Studio) -> Iterator[dict[str, dict[str, str]]]:
+    """References to the data sets that files become; the new ones are gone again when a refusal ends the context.
+
+    A file whose examples are a data set already is not kept a second time. Raises UserError when one cannot be used.
+    """
+    made: list[str] = []
+    try:
+        used = {}
+        for key, file in files.items():
+            verdict = import_file(file, studio.workspace)
+            if verdict.record is None:
+                raise UserError(
+                    f"{printable(file.name)} cannot be used. " + " ".join(map(problem_words, verdict.errors[:5]))
+                )
+            made.append(verdict.record.id)
+            twin = _twin(verdict.record, studio)
+            if twin is not None:
+                studio.workspace.discard(studio.workspace.dataset(made.pop()))
+            used[key] = refer_to(twin or verdict.record.id, studio.workspace).model_dump()
+        yield used
+    except UserError:
+        for dataset_id in made:
+            studio.workspace.discard(studio.workspace.dataset(dataset_id))
+        raise
+
+
+def _twin(record: DatasetRecord, studio: Studio) -> str | None:
+    """An older data set of the same file and the same examples, with no decisions taken in it."""
+    wanted = (record.source_name, record.sha256)
+    older = [one for one in studio.datasets() if one.id != record.id and (one.source_name, one.sha256) == wanted]
+    untouched = [one for one in older if read_current(studio.workspace.dataset(one.id))["sha256"] == one.sha256]
+    return untouched[0].id if untouched else None
 
 
 @app.command("list")
@@ -120,15 +173,22 @@ def finish(studio: Studio, job_id: str, *, as_json: bool) -> None:
 
 def _follow(studio: Studio, job_id: str, *, tell: bool) -> JobView:
     told = ""
-    while True:
-        view = studio.store.view(job_id)
-        if view.status not in (*ACTIVE, "queued"):
-            return view
-        line = _progress(view)
-        if tell and line != told:
-            typer.echo(line)
-            told = line
-        time.sleep(LOOK_EVERY)
+    with ExitStack() as stack:
+        kept = studio.supervisor is not None
+        while True:
+            view = studio.store.view(job_id)
+            if view.status not in (*ACTIVE, "queued"):
+                return view
+            line = _progress(view)
+            if tell and line != told:
+                typer.echo(line)
+                told = line
+            if not kept:
+                # Who kept the queue may end before our turn comes: then it is ours to keep.
+                with suppress(WorkspaceInUse):
+                    stack.enter_context(keep_studio(studio.settings))
+                    kept = True
+            time.sleep(LOOK_EVERY)
 
 
 def _progress(view: JobView) -> str:
@@ -157,11 +217,22 @@ def _words(view: JobView) -> str:
     return "\n".join(f"{name:16} {value}" for name, value in rows if value not in (None, ""))
 
 
-def _pairs(settings: list[str]) -> dict[str, str]:
-    pairs = {}
+def pairs(settings: list[str]) -> dict[str, str]:
+    """{key: value} of `--set key=value`. Raises UserError when one is not of that form."""
+    found = {}
     for text in settings:
         key, mark, value = text.partition("=")
         if not mark:
             raise UserError(f"--set {text} is not of the form key=value.", "Write for example --set r=16.")
-        pairs[key.strip()] = value.strip()
-    return pairs
+        found[key.strip()] = value.strip()
+    return found
+
+
+@app.command()
+def probe(job_id: JobId, as_json: AsJson = False) -> None:
+    """Try two steps of a job's longest batch on this machine's card: what it takes, and whether it fits."""
+    record = try_out(open_studio(read_settings()).workspace, job_id)
+    verb = "ran out of memory after" if record["out_of_memory"] else "took"
+    told = f"{record['card']}: the longest batch {verb} {record['allocated'] / 1024**3:.2f} GiB"
+    predicted = f"; predicted {record['predicted'] / 1024**3:.2f} GiB" if record["predicted"] else ""
+    show(record, as_json, lambda: told + predicted)

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from studio import __version__
-from studio.cli import chat, data, jobs
+from studio.cli import chat, code, data, jobs, memory, sweep
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
 from studio.jobs.presets import read_presets
 from studio.jobs.spec import option_fields
 from studio.methods.objectives import OBJECTIVES
+from studio.methods.options import field_limits
 from studio.methods.tuners import TUNERS
 from studio.settings import read_settings
 from studio.starter_model import ensure_starter_model
@@ -25,7 +26,10 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
 app.command()(jobs.train)
+app.command()(sweep.sweep)
+app.command()(code.code)
 app.command()(chat.chat)
+app.command()(memory.memory)
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "gradio", "plotly", "pandas")
 
@@ -86,8 +90,10 @@ def options(
     for key, field in option_fields(values["objective"]["name"], values["tuner"]["name"]):
         group, _, name = key.rpartition(".")
         value = (values[group] if group else values)[name]
-        rows.append({"option": key, "value": value, "title": field.title, "help": field.description})
-    show(rows, as_json, lambda: table(rows, ("option", "value", "help")))
+        limits = field_limits(field)
+        rows.append({"option": key, "value": value, "limits": limits, "title": field.title, "help": field.description})
+    told = [{**row, "help": f"{row['help']} ({row['limits']})" if row["limits"] else row["help"]} for row in rows]
+    show(rows, as_json, lambda: table(told, ("option", "value", "help")))
 
 
 @app.command()
