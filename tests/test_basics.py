@@ -41,6 +41,12 @@ def test_settings_that_cannot_be_used_are_named(environ, named):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("port", [0, 99999])
+def test_a_port_of_the_command_line_is_checked_and_named_as_such(port):
+    with pytest.raises(UserError, match=f"--port={port} is not"):
+        read_settings({"STUDIO_PORT": "8000"}, port=port)
+
+
 def test_another_host_needs_a_password():
     assert read_settings({"STUDIO_HOST": "0.0.0.0", "STUDIO_PASSWORD": "x"}).host == "0.0.0.0"
 
@@ -198,7 +204,9 @@ def test_a_missing_weight_file_is_named(tmp_path):
         read_facts("x", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["no/such/model", "", "../x", "with space/model", "/nowhere/at/all", "~/nowhere"])
+@pytest.mark.parametrize(
+    "name", ["no/such/model", "", "../no-such-folder", "with space/model", "/nowhere/at/all", "~/nowhere"]
+)
 def test_a_base_model_that_is_nothing_is_a_sentence(tmp_path, name):
     with pytest.raises(UserError) as caught:
         model_folder(name, tmp_path)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from studio.data import formats
 from studio.data.chat_template import Sequence
-from studio.data.examples import RowError
+from studio.data.examples import LEARNS_FROM, RowError
 from studio.data.formats import FORMATS
 from studio.jobs.preflight import WORDS
 from studio.jobs.presets import FOLDER, read_preset, read_presets
@@ -58,7 +58,11 @@ def test_an_objective_says_what_it_needs_and_shows(name):
     prompt, answer = Sequence([1, 2, 3], [-100, 2, 3]), Sequence([1, 4, 5], [-100, 4, 5])
     rows = objective.columns([prompt, answer], 3)
     assert rows
-    assert all(isinstance(value, list) for row in rows for value in row.values())
+    assert all(isinstance(value, list | bool) for row in rows for value in row.values())
+
+
+def test_what_the_data_room_says_of_an_objective_is_what_the_objective_says():
+    assert {name: one.dataset_types for name, one in OBJECTIVES.items()} == LEARNS_FROM
 
 
 @pytest.mark.parametrize("name", TUNERS)
