@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from studio.errors import UserError
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-FOLDERS = ("models", "datasets", "jobs", "servers", "uploads", "trash")
+FOLDERS = ("models", "datasets", "jobs", "adapters", "servers", "uploads", "trash")
 
 SPEC, EVENTS, LOG, CHECKPOINTS = "spec.yaml", "events.jsonl", "log.txt", "checkpoints"
 ADAPTER, MODEL = "adapter", "model"  # what a job leaves: an adapter, or a whole model
@@ -31,7 +31,7 @@ class WorkspaceInUse(UserError):
 
 
 class Workspace:
-    """The folder of one studio: `models/ datasets/ jobs/ servers/ uploads/ trash/` and the catalog.
+    """The folder of one studio: `models/ datasets/ jobs/ adapters/ servers/ uploads/ trash/` and the catalog.
 
     Ids are checked before they become a part of a path, so a path made here always lies inside.
     """
@@ -73,6 +73,10 @@ class Workspace:
         return self.root / "jobs"
 
     @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
     def servers(self) -> Path:
         return self.root / "servers"
 
@@ -93,6 +97,22 @@ class Workspace:
         """Whether a job left an adapter or a model."""
         folder = self.job(job_id)
         return (folder / ADAPTER).is_dir() or (folder / MODEL).is_dir()
+
+    def adapter(self, adapter_id: str) -> Path:
+        return self.adapters / check_id(adapter_id, "adapter")
+
+    def adapter_folder(self, name: str) -> Path:
+        """Where the adapter should lie that `name` means: a job, JOB@STEP (a checkpoint of it), or an imported adapter.
+
+        Raises UserError when `name` is none of these; whether something lies there is for the caller to check.
+        """
+        job_id, at, step = name.partition("@")
+        if at:
+            if not (step.isascii() and step.isdigit()):
+                raise UserError(f"{step[:20]!r} is not the step of a checkpoint.", "Choose it from the list.")
+            return self.job(job_id) / CHECKPOINTS / f"checkpoint-{int(step)}"
+        imported = self.adapter(name) / ADAPTER
+        return imported if imported.is_dir() else self.job(name) / ADAPTER
 
     def server(self, server_id: str) -> Path:
         return self.servers / check_id(server_id, "server")

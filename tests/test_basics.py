@@ -263,3 +263,13 @@ class serve_status:
     def __exit__(self, *args) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+def test_an_adapter_is_a_job_a_checkpoint_or_imported_and_nothing_outside(workspace: Workspace) -> None:
+    assert workspace.adapter_folder("keeper-1") == workspace.jobs / "keeper-1" / "adapter"
+    assert workspace.adapter_folder("keeper-1@20") == workspace.jobs / "keeper-1" / "checkpoints" / "checkpoint-20"
+    (workspace.adapters / "gift-1" / "adapter").mkdir(parents=True)
+    assert workspace.adapter_folder("gift-1") == workspace.adapters / "gift-1" / "adapter"
+    for wrong in ("../etc", "keeper-1@../../x", "keeper-1@", "@3", "keeper-1@1@2", "a/b"):
+        with pytest.raises(UserError):
+            workspace.adapter_folder(wrong)
