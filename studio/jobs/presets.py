@@ -1,5 +1,6 @@
 """presets/*.yaml → named starting points for a spec."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,16 @@ def read_presets(folder: Path = FOLDER) -> dict[str, Preset]:
 
 def read_preset(file: Path) -> Preset:
     """One preset. Raises UserError when the file is not a preset."""
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise UserError(f"The preset {file.name} cannot be read: {error.strerror}.", "Check the file.") from None
+    return _read_preset(file, (state.st_mtime_ns, state.st_size))
+
+
+@functools.lru_cache(maxsize=256)  # the page asks for all of them at every change of its form
+def _read_preset(file: Path, state: tuple[int, int]) -> Preset:
+    """The preset in a file as it is in this `state`: when and how large it was written."""
     try:
         preset = Preset(**yaml.safe_load(file.read_text(encoding="utf-8")))
         preset.values()

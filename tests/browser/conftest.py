@@ -86,10 +86,13 @@ class Visit:
     studio: Served
     problems: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    opened: bool = False
+    failed: int = 0
 
     def open(self, query: str = "") -> Any:
         """Go to the studio and wait until its tabs are there."""
         self.page.goto(self.studio.url + query)
+        self.opened = True
         self.page.wait_for_selector("#tab-data-button", timeout=PATIENCE)
         self.page.wait_for_selector(".st-machine .st-meter", state="attached")  # the widgets live, so events do
         if not query and any(self.studio.workspace.glob("datasets/*/dataset.json")):
@@ -163,6 +166,26 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def visit(browser: Any, served: Served) -> Iterator[Visit]:
     """A page at 1440 × 900 in English that must raise no error and ask no other host."""
     yield from visiting(browser, served)
+
+
+@pytest.fixture(scope="module")
+def kept_visit(browser: Any, served: Served) -> Iterator[Visit]:
+    """The page of `shared`."""
+    yield from visiting(browser, served)
+
+
+@pytest.fixture
+def shared(kept_visit: Visit, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """The page that a file's tests share, as the test before left it; opened anew after one that failed.
+
+    A page takes seconds to draw; who needs a fresh one takes `visit`.
+    """
+    if not kept_visit.opened or request.session.testsfailed != kept_visit.failed:
+        kept_visit.problems.clear()
+        kept_visit.open()
+    kept_visit.failed = request.session.testsfailed
+    yield kept_visit
+    assert not kept_visit.problems
 
 
 def visiting(browser: Any, studio: Served, **options: Any) -> Iterator[Visit]:

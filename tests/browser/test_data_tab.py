@@ -1,6 +1,7 @@
 """The Data tab, clicked through: imports, the audit and its remedies, rows, mapping, downloads; in both languages."""
 
 import json
+import secrets
 
 import pytest
 
@@ -25,7 +26,18 @@ def messy_rows() -> list[dict]:
 
 @pytest.fixture
 def messy(tmp_path):
-    return write_rows(tmp_path / "messy.jsonl", messy_rows())
+    return write_rows(tmp_path / f"messy-{secrets.token_hex(2)}.jsonl", messy_rows())
+
+
+@pytest.fixture
+def desk(shared: Visit) -> Visit:
+    """The file's page with this tab in front, and the examples in front of it."""
+    shared.page.keyboard.press("Escape")  # a row's dialog may be open
+    shared.tab("data")
+    examples = shared.page.get_by_role("tab", name="What the model learns", exact=True)
+    if examples.is_visible():
+        examples.click()
+    return shared
 
 
 def upload(page, file) -> None:
@@ -47,8 +59,8 @@ def figures(page) -> str:
     return page.locator("#dataset-summary .st-kpis").inner_text()
 
 
-def test_findings_are_remedied_and_every_remedy_is_taken_back(visit: Visit, messy):
-    page = visit.open()
+def test_findings_are_remedied_and_every_remedy_is_taken_back(desk: Visit, messy):
+    page = desk.page
     upload(page, messy)
     page.click(f"{finding('duplicates')} [data-remedy=drop]")
     page.wait_for_selector("#steps >> text=2 rows left out")
@@ -67,8 +79,8 @@ def test_findings_are_remedied_and_every_remedy_is_taken_back(visit: Visit, mess
     assert "40" in figures(page)
 
 
-def test_a_row_that_is_named_is_shown_with_what_is_cut(visit: Visit, messy):
-    page = visit.open()
+def test_a_row_that_is_named_is_shown_with_what_is_cut(desk: Visit, messy):
+    page = desk.page
     upload(page, messy)
     page.wait_for_selector("#plot-lengths .main-svg", state="attached")
     page.click(f"{finding('cut')} .st-link.row")
@@ -98,8 +110,8 @@ def test_a_row_that_is_named_is_shown_with_what_is_cut(visit: Visit, messy):
     )
 
 
-def test_rows_are_searched_sorted_filtered_and_opened(visit: Visit, messy):
-    page = visit.open()
+def test_rows_are_searched_sorted_filtered_and_opened(desk: Visit, messy):
+    page = desk.page
     upload(page, messy)
     view(page, "Rows")
     page.wait_for_function("document.querySelectorAll('#rows tbody tr').length === 40")
@@ -127,10 +139,10 @@ def test_rows_are_searched_sorted_filtered_and_opened(visit: Visit, messy):
     page.wait_for_selector("#rows >> text=No row fits")
 
 
-def test_bad_rows_are_left_out_by_a_button(visit: Visit, tmp_path):
+def test_bad_rows_are_left_out_by_a_button(desk: Visit, tmp_path):
     rows = instruction_rows(12)
     rows[2] = {"instruction": "x", "output": 5}
-    page = visit.open()
+    page = desk.page
     page.set_input_files(FILE, write_rows(tmp_path / "some-bad.jsonl", rows))
     page.wait_for_selector("#dataset-summary >> text=cannot be used")
     told = page.locator("#dataset-summary").inner_text()
@@ -142,10 +154,10 @@ def test_bad_rows_are_left_out_by_a_button(visit: Visit, tmp_path):
     page.wait_for_selector("#dataset-summary >> text=1 rows of the file were left out")
 
 
-def test_an_encoding_is_chosen_by_reading_it(visit: Visit, tmp_path):
+def test_an_encoding_is_chosen_by_reading_it(desk: Visit, tmp_path):
     file = tmp_path / "gb.csv"
     file.write_text("instruction,output\n什么是灯塔？,灯塔是海上的灯。\n谁看守它？,守护人。\n", encoding="gb18030")
-    page = visit.open()
+    page = desk.page
     page.set_input_files(FILE, file)
     assert "什么是灯塔" in page.locator("[data-encoding=gb18030]").inner_text()
     keep(page, "data-encoding")
@@ -153,10 +165,10 @@ def test_an_encoding_is_chosen_by_reading_it(visit: Visit, tmp_path):
     page.wait_for_selector("#examples >> text=守护人")
 
 
-def test_unknown_columns_are_mapped_with_a_live_example_and_the_format_can_be_changed(visit: Visit, tmp_path):
+def test_unknown_columns_are_mapped_with_a_live_example_and_the_format_can_be_changed(desk: Visit, tmp_path):
     file = tmp_path / "unknown.csv"
     file.write_text("ask,reply,when\nWhat is tea?,A drink.,1\nWho keeps the lamp?,The keeper.,2\n")
-    page = visit.open()
+    page = desk.page
     page.set_input_files(FILE, file)
     page.wait_for_selector("#mapping .st-live >> text=The keeper.")
     page.select_option("[data-part=completion]", "when")
@@ -178,8 +190,8 @@ def test_unknown_columns_are_mapped_with_a_live_example_and_the_format_can_be_ch
     page.wait_for_selector("#dataset-summary .st-kpis >> text=Raw text")
 
 
-def test_rows_are_pasted(visit: Visit):
-    page = visit.open()
+def test_rows_are_pasted(desk: Visit):
+    page = desk.page
     page.click("[data-source=paste]")
     page.fill("#paste-text", "question,answer\nWhat is tea?,A hot drink.\n")
     page.click("#paste-read")
@@ -190,9 +202,9 @@ def test_rows_are_pasted(visit: Visit):
     page.wait_for_selector("#dataset-summary >> text=cannot be used")
 
 
-def test_who_looks_at_something_else_is_told_when_an_import_is_done(visit: Visit, tmp_path):
+def test_who_looks_at_something_else_is_told_when_an_import_is_done(desk: Visit, tmp_path):
     file = write_rows(tmp_path / "large.jsonl", instruction_rows(60_000))
-    page = visit.open()
+    page = desk.page
     page.click("#sample-keeper")
     page.wait_for_selector("#dataset-summary h2 >> text=lighthouse-keeper")
     page.set_input_files(FILE, file)
@@ -205,7 +217,7 @@ def test_who_looks_at_something_else_is_told_when_an_import_is_done(visit: Visit
     page.wait_for_selector("#dataset li >> text=large")
 
 
-def test_tool_calls_and_pairs_are_read_as_conversations(visit: Visit, tmp_path):
+def test_tool_calls_and_pairs_are_read_as_conversations(desk: Visit, tmp_path):
     call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}
     messages = [
         {"role": "user", "content": "Weather in Oslo?"},
@@ -213,7 +225,7 @@ def test_tool_calls_and_pairs_are_read_as_conversations(visit: Visit, tmp_path):
         {"role": "tool", "tool_call_id": "c1", "content": '{"degrees": 3}'},
         {"role": "assistant", "content": "It is 3 degrees."},
     ]
-    page = visit.open()
+    page = desk.page
     page.set_input_files(FILE, write_rows(tmp_path / "tools.jsonl", [{"messages": messages}]))
     page.wait_for_selector(finding("refused_by_template"))
     page.click("#use-plain")  # this model's template has no place for tool calls
@@ -231,8 +243,8 @@ def test_tool_calls_and_pairs_are_read_as_conversations(visit: Visit, tmp_path):
     page.wait_for_selector("#row-dialog .st-pair-of .st-badge.bad")
 
 
-def test_what_rows_hold_is_never_markup_wherever_they_are_shown(visit: Visit, tmp_path):
-    page = visit.open()
+def test_what_rows_hold_is_never_markup_wherever_they_are_shown(desk: Visit, tmp_path):
+    page = desk.page
     upload(page, write_rows(tmp_path / "nasty.jsonl", [{"instruction": NASTY, "output": NASTY, NASTY: NASTY}] * 3))
     view(page, "Rows")
     page.wait_for_selector("#rows td >> text=onerror")
@@ -248,8 +260,8 @@ def test_what_rows_hold_is_never_markup_wherever_they_are_shown(visit: Visit, tm
     assert page.title() == "Fine-tuning Studio"
 
 
-def test_what_is_left_is_downloaded_and_a_data_set_deleted(visit: Visit, messy):
-    page = visit.open()
+def test_what_is_left_is_downloaded_and_a_data_set_deleted(desk: Visit, messy):
+    page = desk.page
     upload(page, messy)
     page.click(f"{finding('duplicates')} [data-remedy=drop]")
     page.wait_for_selector("#steps li")
@@ -259,12 +271,12 @@ def test_what_is_left_is_downloaded_and_a_data_set_deleted(visit: Visit, messy):
     lines = download.value.path().read_text(encoding="utf-8").splitlines()
     assert len(lines) == 38
     assert json.loads(lines[0])["completion"][0]["role"] == "assistant"
-    assert download.value.suggested_filename == "messy.jsonl"
+    assert download.value.suggested_filename == messy.name
     gone = page.evaluate("Studio.data.id")
     page.once("dialog", lambda dialog: dialog.accept())
     page.click("#delete-dataset")
     page.wait_for_function("gone => Studio.data.id !== gone", arg=gone)
-    assert page.request.get(f"{visit.studio.url}api/datasets/{gone}").status == 400
+    assert page.request.get(f"{desk.studio.url}api/datasets/{gone}").status == 400
 
 
 def test_the_address_keeps_the_data_set(visit: Visit, messy):
@@ -275,13 +287,12 @@ def test_the_address_keeps_the_data_set(visit: Visit, messy):
     page.click("#sample-keeper")
     page.wait_for_selector("#dataset-summary h2 >> text=lighthouse-keeper")
     page = visit.open(f"?dataset={chosen}")
-    page.wait_for_selector("#dataset-summary h2 >> text=messy")
+    page.wait_for_selector(f"#dataset-summary h2 >> text={messy.stem}")
     page.wait_for_selector("#dataset-summary .st-example")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_audit_fits_a_phone_and_speaks_chinese(browser, served, messy, scheme):
-    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": scheme}
+def test_the_audit_fits_a_phone_and_speaks_chinese(browser, served, messy):
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
     for visit in visiting(browser, served, locale="zh-CN", **phone):
         page = visit.open()
         page.wait_for_selector(".sidebar:not(.open)", state="attached")
@@ -294,6 +305,6 @@ def test_the_audit_fits_a_phone_and_speaks_chinese(browser, served, messy, schem
         page.click("#rows tbody tr >> nth=0")
         page.wait_for_selector("#row-dialog .st-token.learned")
         assert page.evaluate(SIDEWAYS)
-        keep(page, f"phone-row-{scheme}")
+        keep(page, "phone-row")
         page.click("#row-close")
-        keep(page, f"phone-rows-{scheme}")
+        keep(page, "phone-rows")

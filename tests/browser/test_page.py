@@ -10,6 +10,7 @@ from tests.conftest import instruction_rows, write_rows
 
 pytestmark = pytest.mark.browser
 FILE = "#upload input[type=file]"
+TABS = ("data", "train", "memory", "jobs", "playground")
 SIDEWAYS = "document.documentElement.scrollWidth <= innerWidth + 1"
 
 
@@ -36,12 +37,12 @@ def rows(tmp_path):
     return write_rows(tmp_path / "rows.jsonl", instruction_rows())
 
 
-def test_a_broken_file_is_told_by_line_and_the_page_goes_on(visit: Visit, tmp_path):
+def test_a_broken_file_is_told_by_line_and_the_page_goes_on(shared: Visit, tmp_path):
     lines = [json.dumps(row) for row in instruction_rows(12)]
     lines[6] = '{"instruction": "half a row'
     broken = tmp_path / "broken.jsonl"
     broken.write_text("\n".join(lines))
-    page = visit.open()
+    page = shared.page
     page.set_input_files(FILE, broken)
     page.wait_for_selector("#dataset-summary >> text=cannot be used")
     assert "line 7" in page.locator("#dataset-summary").inner_text().lower()
@@ -51,8 +52,20 @@ def test_a_broken_file_is_told_by_line_and_the_page_goes_on(visit: Visit, tmp_pa
     page.wait_for_selector("#dataset-summary >> text=empty")
 
 
-def test_a_bad_value_is_named_and_nothing_starts(visit: Visit, rows):
-    page = visit.open()
+def test_what_a_file_says_is_never_markup(shared: Visit, tmp_path):
+    nasty = "<img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
+    file = write_rows(tmp_path / "nasty.jsonl", [{"instruction": nasty, "output": nasty}] * 3)
+    page = shared.page
+    page.set_input_files(FILE, file)
+    page.wait_for_selector(".st-example")
+    page.get_by_role("tab", name="Rows", exact=True).click()
+    page.wait_for_selector("#rows >> text=onerror", state="attached")
+    assert page.title() == "Fine-tuning Studio"
+    assert page.locator("#examples img").count() == 0
+
+
+def test_a_bad_value_is_named_and_nothing_starts(shared: Visit, rows):
+    page = shared.page
     page.set_input_files(FILE, rows)
     page.wait_for_selector("#use-dataset", state="visible")
     page.click("#use-dataset")
@@ -65,10 +78,31 @@ def test_a_bad_value_is_named_and_nothing_starts(visit: Visit, rows):
     assert page.locator("#option-learning_rate input").input_value() == "-1"
 
 
-def test_stop_saves_and_resume_goes_on(visit: Visit, tiny, rows):
+def test_a_chart_is_kept_as_it_was_set_and_a_stopped_job_goes_on(visit: Visit, tiny, rows):
     page = visit.open()
-    start_tiny_job(page, tiny, rows, steps=4000)
-    page.wait_for_function("Studio.summary && Studio.summary.step > 3", timeout=PATIENCE * 2)
+    start_tiny_job(page, tiny, rows, steps=100_000)
+    page.wait_for_function("Studio.points.length > 4", timeout=PATIENCE * 2)
+    zoom_smoothing_and_hidden_lines_survive_new_points(page)
+    stop_saves_and_resume_goes_on(page)
+
+
+def zoom_smoothing_and_hidden_lines_survive_new_points(page) -> None:
+    page.wait_for_selector("#plot-loss .main-svg", state="attached")
+    page.evaluate("Plotly.relayout('plot-loss', {'xaxis.range': [1, 3]})")
+    page.evaluate("Plotly.restyle('plot-loss', {visible: 'legendonly'}, [2])")
+    page.locator(".st-chart.loss input[type=range]").fill("0.9")
+    seen = page.evaluate("Studio.points.length")
+    node = page.evaluate_handle("document.querySelector('#plot-loss .main-svg')")
+    page.wait_for_function("seen => Studio.points.length > seen + 3", arg=seen)
+    page.wait_for_timeout(500)
+    plot = "document.getElementById('plot-loss')"
+    assert page.evaluate(f"{plot}.layout.xaxis.range") == [1, 3]
+    assert page.evaluate(f"{plot}.data[2].visible") == "legendonly"
+    assert page.evaluate(f"{plot}.data[0].x.length === Studio.points.filter(([, v]) => 'loss' in v).length")
+    assert page.evaluate("node => node.isConnected", node), "the chart was drawn anew"
+
+
+def stop_saves_and_resume_goes_on(page) -> None:
     page.click("#job-stop")
     wait_for_job(page, "stopped")
     step = page.evaluate("Studio.summary.step")
@@ -105,27 +139,6 @@ def test_a_killed_studio_comes_back_with_its_job_and_the_whole_chart(browser, ow
         page.wait_for_function("id => Studio.summary && Studio.summary.id === id", arg=job)
 
 
-def test_zoom_smoothing_and_hidden_lines_survive_new_points(visit: Visit, tiny, rows):
-    page = visit.open()
-    start_tiny_job(page, tiny, rows, steps=100_000)
-    page.wait_for_function("Studio.points.length > 4", timeout=PATIENCE * 2)
-    page.wait_for_selector("#plot-loss .main-svg", state="attached")
-    page.evaluate("Plotly.relayout('plot-loss', {'xaxis.range': [1, 3]})")
-    page.evaluate("Plotly.restyle('plot-loss', {visible: 'legendonly'}, [2])")
-    page.locator(".st-chart.loss input[type=range]").fill("0.9")
-    seen = page.evaluate("Studio.points.length")
-    node = page.evaluate_handle("document.querySelector('#plot-loss .main-svg')")
-    page.wait_for_function("seen => Studio.points.length > seen + 3", arg=seen)
-    page.wait_for_timeout(500)
-    plot = "document.getElementById('plot-loss')"
-    assert page.evaluate(f"{plot}.layout.xaxis.range") == [1, 3]
-    assert page.evaluate(f"{plot}.data[2].visible") == "legendonly"
-    assert page.evaluate(f"{plot}.data[0].x.length === Studio.points.filter(([, v]) => 'loss' in v).length")
-    assert page.evaluate("node => node.isConnected", node), "the chart was drawn anew"
-    page.click("#job-stop")
-    wait_for_job(page, "stopped")
-
-
 def test_the_address_keeps_what_is_shown(visit: Visit):
     page = visit.open("?tab=train")
     page.wait_for_function("Studio.tab() === 'train'")
@@ -133,8 +146,20 @@ def test_the_address_keeps_what_is_shown(visit: Visit):
     page.wait_for_function("location.search.includes('tab=playground')")
     page.reload()
     page.wait_for_function("window.Studio && Studio.tab() === 'playground'")
+    the_starter_can_be_asked_without_any_job(page)
     page = visit.open("?tab=<script>&job=../../etc")
     page.wait_for_function("Studio.tab() === 'data'")
+
+
+def the_starter_can_be_asked_without_any_job(page) -> None:
+    page.wait_for_selector("#prompt textarea")
+    choose(page, "chat-model-a", "SmolLM2-135M-Instruct")
+    page.click("#play-settings button")
+    page.locator("#temperature input[type=number]").fill("0")
+    page.locator("#temperature input[type=number]").press("Tab")
+    page.fill("#prompt textarea", "What is the capital of France?")
+    page.press("#prompt textarea", "Enter")
+    page.wait_for_selector("#chat-a >> text=Paris", timeout=PATIENCE * 3)
 
 
 def test_nine_tabs_of_one_browser_all_open(browser, served):
@@ -149,60 +174,19 @@ def test_nine_tabs_of_one_browser_all_open(browser, served):
     context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everything_fits_a_phone(browser, served, scheme):
-    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": scheme}
+def test_everything_fits_a_phone_and_dark_is_kept(browser, served):
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
     for visit in visiting(browser, served, **phone):
         page = visit.open()
-        page.wait_for_timeout(1500)
-        for tab in ("data", "train", "memory", "jobs", "playground"):
-            page.evaluate("name => Studio.openTab(name)", tab)
-            page.wait_for_function("name => Studio.tab() === name", arg=tab)
-            page.wait_for_timeout(600)
-            assert page.evaluate(SIDEWAYS), f"{tab} scrolls sideways"
-            keep(page, f"phone-{tab}-{scheme}")
-        assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
-
-
-def test_dark_is_kept(browser, served):
-    for visit in visiting(browser, served):
-        page = visit.open()
-        page.click("#theme-toggle")
+        for scheme in ("light", "dark"):
+            page.wait_for_timeout(1000)
+            for tab in TABS:
+                page.evaluate("name => Studio.openTab(name)", tab)
+                page.wait_for_function("name => Studio.tab() === name", arg=tab)
+                page.wait_for_timeout(400)
+                assert page.evaluate(SIDEWAYS), f"{tab} scrolls sideways"
+                keep(page, f"phone-{tab}-{scheme}")
+            page.evaluate("Studio.toggleTheme()")
+        page.evaluate("Studio.toggleTheme()")
         page.reload()
         page.wait_for_selector("body.dark #tabs")
-        keep(page, "data-dark")
-
-
-def test_it_speaks_chinese(browser, served):
-    for visit in visiting(browser, served, locale="zh-CN"):
-        page = visit.open("?tab=train")
-        page.wait_for_selector("#tab-train-button >> text=训练")
-        advanced(page)
-        page.wait_for_selector("#option-learning_rate >> text=学习率")
-        keep(page, "train-chinese")
-        page.click(".st-language")
-        page.wait_for_selector("#tab-train-button >> text=Train")
-
-
-def test_what_a_file_says_is_never_markup(visit: Visit, tmp_path):
-    nasty = "<img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
-    file = write_rows(tmp_path / "nasty.jsonl", [{"instruction": nasty, "output": nasty}] * 3)
-    page = visit.open()
-    page.set_input_files(FILE, file)
-    page.wait_for_selector(".st-example")
-    page.get_by_role("tab", name="Rows", exact=True).click()
-    page.wait_for_selector("#rows >> text=onerror", state="attached")
-    assert page.title() == "Fine-tuning Studio"
-    assert page.locator("#examples img").count() == 0
-
-
-def test_the_starter_can_be_asked_without_any_job(visit: Visit):
-    page = visit.open("?tab=playground")
-    page.wait_for_selector("#prompt textarea")
-    choose(page, "chat-model-a", "SmolLM2-135M-Instruct")
-    page.click("#play-settings button")
-    page.locator("#temperature input[type=number]").fill("0")
-    page.locator("#temperature input[type=number]").press("Tab")
-    page.fill("#prompt textarea", "What is the capital of France?")
-    page.press("#prompt textarea", "Enter")
-    page.wait_for_selector("#chat-a >> text=Paris", timeout=PATIENCE * 3)

@@ -47,8 +47,8 @@ def assert_told_once(ended):
     assert sum(isinstance(event, TERMINAL) for event in ended.events) == 1
 
 
-def test_a_finished_job_ends_with_code_0_and_says_so(folder_with):
-    folder = folder_with()
+def test_a_finished_job_ends_with_code_0_and_says_so_in_events_and_log(folder_with):
+    folder = folder_with(quantization="nf4")  # a library more that could make noise
     ended = run_worker(folder)
     assert ended.code == 0, ended.log
     assert_told_once(ended)
@@ -61,13 +61,8 @@ def test_a_finished_job_ends_with_code_0_and_says_so(folder_with):
     checkpoints.verify(folder / names.ADAPTER)
     written = [*(folder / names.ADAPTER).iterdir(), *(folder / names.CHECKPOINTS).rglob("*.*"), folder / names.EVENTS]
     assert not [path for path in written if path.stat().st_mode & 0o077]  # nobody else's business
-
-
-def test_the_log_has_the_same_in_lines_and_no_noise(folder_with):
-    ended = run_worker(folder_with(max_steps=1, eval_share=0.0, quantization="nf4"))
-    assert ended.code == 0, ended.log
     said = ended.log.splitlines()
-    assert any("training begins: 1 steps, 24 examples" in line for line in said)
+    assert any("training begins: 3 steps, " in line for line in said)
     assert any("step 1  loss " in line for line in said)
     assert said[-1].endswith("the result is in adapter/")
     assert "Traceback" not in ended.log
