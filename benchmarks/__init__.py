@@ -1,5 +1,6 @@
 """What the studio measures of itself: `make bench`."""
 
+from benchmarks.alignment import ALIGNMENT
 from benchmarks.contract import Benchmark
 from benchmarks.data import DATA
 from benchmarks.forgetting import FORGETTING
@@ -12,5 +13,6 @@ from benchmarks.tabs import TABS
 from benchmarks.training import TRAINING
 
 BENCHMARKS: dict[str, Benchmark] = {
-    one.name: one for one in (START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, TRAINING, FORGETTING)
+    one.name: one
+    for one in (START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, TRAINING, FORGETTING, ALIGNMENT)
 }

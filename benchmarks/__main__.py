@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     try:
         models = Workspace(read_settings().workspace).models
         model_folder("starter", models)
-        for option in ("alpaca", "general"):
+        for option in ("alpaca", "general", "pairs"):
             file = getattr(given, option)
             if file is not None and not file.is_file():
                 raise UserError(f"There is no file {file}.", f"Give --{option} the path of a file of rows.")
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     sizes = {name: getattr(given, name) for name in ("steps", "rounds", "seconds", "megabytes")}
-    options = Options(models=models, alpaca=given.alpaca, general=given.general, **sizes)
+    options = Options(models=models, alpaca=given.alpaca, general=given.general, pairs=given.pairs, **sizes)
     record = {}
     for name in given.only or BENCHMARKS:
         benchmark = BENCHMARKS[name]
@@ -49,6 +49,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=LATEST, help="file for the results; others in it stay")
     parser.add_argument("--alpaca", type=Path, help="file of Alpaca-style rows to train on, instead of our sample")
     parser.add_argument("--general", type=Path, help="file of general rows that should not be forgotten")
+    parser.add_argument("--pairs", type=Path, help="file of preference pairs, instead of our sample")
     parser.add_argument("--steps", type=_at_least(2), default=24, help="training steps")
     parser.add_argument("--rounds", type=_at_least(1), default=5, help="repetitions of what is noisy")
     parser.add_argument("--seconds", type=_at_least(1), default=30, help="how long open tabs are watched")

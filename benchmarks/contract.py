@@ -11,11 +11,13 @@ class Options:
     """`models`: the folder that holds the starter model. `alpaca`: Alpaca-style rows to train on, else our sample.
 
     `general`: rows of general text, whose loss tells what is forgotten, else our other sample's answers.
+    `pairs`: preference pairs, else our sample of them.
     """
 
     models: Path
     alpaca: Path | None = None
     general: Path | None = None
+    pairs: Path | None = None
     steps: int = 24
     rounds: int = 5
     seconds: float = 30.0

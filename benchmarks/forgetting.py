@@ -63,7 +63,7 @@ def perplexity(studio: Studio, job: Path | None, file: Path) -> float:
     model: Any = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.float32, trust_remote_code=False)
     if job is not None and whole == base:
         model = PeftModel.from_pretrained(model, job / names.ADAPTER)
-    reference = _reference(studio, file)
+    reference = make_reference(studio, file)
     examples = verified_examples(studio.workspace.dataset(reference["id"]), reference["sha256"])
     total, tokens = 0.0, 0
     for sequences in tokenize_batch(examples, ChatTokenizer(base)):
@@ -89,7 +89,7 @@ def _general_files(studio: Studio, given: Path | None) -> tuple[Path, Path]:
 
 
 def _make_job(studio: Studio, preset: str, general: Path, steps: int, changes: dict[str, Any]) -> Path:
-    values = read_presets()[preset].values(_reference(studio, TASK))
+    values = read_presets()[preset].values(make_reference(studio, TASK))
     fixed = {
         "eval_share": 0.0,
         "save_steps": 1_000_000,
@@ -99,12 +99,13 @@ def _make_job(studio: Studio, preset: str, general: Path, steps: int, changes: d
         "max_steps": steps,
         "learning_rate": 1e-4,
         "dtype": "float32",
-        "general_dataset": _reference(studio, general) if set(changes) & {"general_share", "ewc_lambda"} else None,
+        "general_dataset": make_reference(studio, general) if set(changes) & {"general_share", "ewc_lambda"} else None,
     }
     return studio.workspace.job(studio.store.create(build_spec({**values, **fixed, **changes})))
 
 
-def _reference(studio: Studio, file: Path) -> dict[str, str]:
+def make_reference(studio: Studio, file: Path) -> dict[str, str]:
+    """Import a file; what a spec names it by."""
     record = import_file(file, studio.workspace).record
     if record is None:
         raise RuntimeError(f"{file.name} is not a data set")
