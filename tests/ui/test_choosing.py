@@ -1,7 +1,9 @@
 """Advice, menus and routes of the method page as plain functions and requests."""
 
+import json
 import re
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pytest
 
 from studio.data.dataset import read_record
 from studio.errors import UserError
+from studio.jobs.presets import read_presets
 from studio.jobs.spec import build_spec
 from studio.jobs.studio import open_studio
 from studio.jobs.sweep import start_sweep
@@ -19,8 +22,10 @@ from studio.methods.tuners import TUNERS
 from studio.settings import Settings
 from studio.ui import advising, training_plan, training_wish
 from studio.ui.advising import facts_of, parameters_by_name, told_advice
+from studio.ui.data_room import DataRoom
 from studio.ui.option_form import GROUPS
 from studio.ui.tabs import train
+from studio.ui.tabs.data import DataHandlers
 from studio.ui.training_events import TrainHandlers
 from studio.ui.training_wish import Wish
 from tests.conftest import import_rows, instruction_rows, write_rows
@@ -30,10 +35,15 @@ ENGLISH, CHINESE = {"accept-language": "en"}, {"accept-language": "zh-CN"}
 
 
 @pytest.fixture(scope="module")
-def form(tmp_path_factory):
+def tab(tmp_path_factory):
     studio = open_studio(Settings(workspace=tmp_path_factory.mktemp("form") / "workspace"))
     with gr.Blocks(analytics_enabled=False):
-        return train.build(studio).form
+        return train.build(studio)
+
+
+@pytest.fixture
+def form(tab):
+    return tab.form
 
 
 def simple(tiny_model, dataset, **answers):
@@ -204,10 +214,10 @@ def site(tmp_path_factory):
     return build_site(tmp_path_factory.mktemp("methods") / "workspace")
 
 
-@pytest.fixture
-def job(site, tmp_path, tiny_model):
+@pytest.fixture(scope="module")
+def job(site, tmp_path_factory, tiny_model):
     workspace = site.studio.workspace
-    dataset = import_rows(workspace, write_rows(tmp_path / "rows.jsonl", instruction_rows(6)))
+    dataset = import_rows(workspace, write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", instruction_rows(6)))
     return site.studio.store.create(build_spec({"dataset": dataset, "base_model": str(tiny_model), "max_length": 64}))
 
 
@@ -349,3 +359,74 @@ def test_plain_text_has_no_prompt_to_answer(studio, form, tmp_path, tiny_model):
     )
     plan = planned(studio, form, texts, tiny_model, objective="grpo")
     assert "needs prompts" in plan["problem"]
+
+
+# --- from Simple to Advanced ---
+
+
+def switched(studio, form, wish, carried="{}", **changes):
+    """What the page notes when a mode was chosen, with some controls changed before."""
+    values = [changes.get(option.key, option.control.value) for option in form.options]
+    return TrainHandlers(studio, form).choose_mode(carried, *vars(wish).values(), *values)
+
+
+def test_going_to_advanced_carries_what_the_answers_chose(studio, form, preferences, tiny_model):
+    wish = Wish(str(tiny_model), preferences["id"], mode="advanced", task="classification")
+    noted = json.loads(switched(studio, form, wish))
+    assert noted["before"][:3] == ["lora", "sft", "lora"]
+    assert noted["after"][:3] == ["advice", "dpo", "lora"]
+    values = tuple(noted["after"][3:])
+    by_hand = Wish(str(tiny_model), preferences["id"], preset="advice", objective="dpo", tuner="lora")
+    simple_spec = training_wish.spec_of(
+        studio, form.options, simple(tiny_model, preferences, task="classification"), ()
+    )
+    assert training_wish.spec_of(studio, form.options, by_hand, values) == simple_spec
+    about, *columns = TrainHandlers(studio, form).carried(json.dumps(noted), *noted["after"][:3])
+    assert about["en"]
+    assert [column.visible for column in columns] == [
+        owner in ("", "tuner:lora", "objective:dpo") for owner, _ in form.columns
+    ]
+
+
+def test_a_look_at_simple_takes_nothing_back(studio, form, preferences, tiny_model):
+    wish = Wish(str(tiny_model), preferences["id"], mode="advanced")
+    first = switched(studio, form, wish)
+    looked = switched(studio, form, replace(wish, mode="simple"), first)
+    again = switched(studio, form, wish, looked, learning_rate=0.5)
+    assert "after" in json.loads(first)
+    assert "after" not in json.loads(again)
+    other = switched(studio, form, replace(wish, hurry="yes"), again)
+    assert "after" in json.loads(other), "another answer was given meanwhile"
+
+
+def test_without_advice_nothing_is_carried_and_nonsense_is_not_read(studio, form, preferences, tiny_model):
+    assert json.loads(switched(studio, form, Wish("starter", None, mode="advanced"))) == {}
+    wish = Wish(str(tiny_model), preferences["id"], mode="advanced")
+    for nonsense in ("", "[1]", "{", "null"):
+        assert "after" in json.loads(switched(studio, form, wish, nonsense))
+    late = TrainHandlers(studio, form).carried(switched(studio, form, wish), "full", "sft", "full")
+    assert all(update == gr.skip() for update in late), "the user has chosen another preset since"
+
+
+# --- Train on this ---
+
+
+def test_train_on_this_lands_on_an_objective_that_learns_from_the_rows(studio, tab, preferences, instructions):
+    on = DataHandlers(DataRoom(studio))
+
+    def used(dataset, looked, mode, objective):
+        updates = on.use(tab, dataset["id"], looked, mode, objective)
+        _, model, shown, preset, named, *_ = updates
+        values = dict(zip([option.key for option in tab.options], updates[7:], strict=False))
+        return model, shown, preset, named, values
+
+    _, shown, preset, objective, values = used(preferences, {}, "advanced", "sft")
+    assert (shown, preset, objective) == ("advanced", "dpo", "dpo")
+    assert values["learning_rate"] == read_presets()["dpo"].values()["learning_rate"]
+    _, shown, _, objective, values = used(preferences, {"max_length": 320}, "simple", "sft")
+    assert (shown, objective, values["max_length"]) == ("advanced", "dpo", 320)
+    for dataset, mode, objective in ((preferences, "advanced", "orpo"), (instructions, "advanced", "grpo"),
+                                     (preferences, "simple", "sft")):  # fmt: skip
+        _, shown, preset, named, values = used(dataset, {}, mode, objective)
+        assert (shown, preset, named) == (mode, gr.skip(), gr.skip()), objective
+        assert set(map(str, values.values())) == {str(gr.skip())}
