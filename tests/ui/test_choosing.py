@@ -20,7 +20,7 @@ from studio.methods.advice import gigabytes
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 from studio.settings import Settings
-from studio.ui import advising, training_plan, training_wish
+from studio.ui import advising, i18n, training_plan, training_wish
 from studio.ui.advising import facts_of, parameters_by_name, told_advice
 from studio.ui.data_room import DataRoom
 from studio.ui.option_form import GROUPS
@@ -300,7 +300,7 @@ def test_a_sweep_is_told_with_its_trials(site, job):
     spec = site.studio.store.view(job).spec
     sweep, jobs = start_sweep(site.studio, spec, {"tuner.r": [2, 4]})
     told = visitor(site.app).get(f"/api/sweeps/{sweep}").json()
-    assert told["keys"] == ["r"]
+    assert (told["keys"], told["metric"], told["higher"]) == (["r"], "eval_loss", False)
     assert [(one["job"], one["label"], one["best"]) for one in told["trials"]] == [
         (jobs[0], "r 2", False),
         (jobs[1], "r 4", False),
@@ -308,6 +308,11 @@ def test_a_sweep_is_told_with_its_trials(site, job):
     live = visitor(site.app).get(f"/api/live?list=0&job={jobs[0]}").json()
     assert live["job"]["sweep"] == sweep
     assert "dpo" in live["job"]["next"]
+
+
+def test_what_jobs_are_compared_by_has_a_word_in_both_languages():
+    for measure in {measure for one in OBJECTIVES.values() for measure in one.measures}:
+        assert all(i18n.words(language)[f"sweep_by.{measure.metric}"] for language in ("en", "zh"))
 
 
 # --- what the reviewers found ---
