@@ -62,8 +62,10 @@ class TrainHandlers:
     def plan(self, request: gr.Request, *given: Any) -> Any:
         """Everything → what would happen, and the advice."""
         wish, values = Wish(*given[:ASKED]), given[ASKED:]
-        advice = told_advice(self._studio, wish, language_of(request.headers))
-        return plan_of(self._studio, self._form.options, wish, values), {**advice, "simple": wish.mode == "simple"}
+        language = language_of(request.headers)
+        advice = told_advice(self._studio, wish, language)
+        plan = plan_of(self._studio, self._form.options, wish, values, language)
+        return plan, {**advice, "simple": wish.mode == "simple"}
 
     @guarded
     def arrive(self, request: gr.Request, dataset: Any, eval_on: Any, general: Any, *jobs: Any) -> Any:

@@ -13,16 +13,17 @@ import pytest
 from studio.data.dataset import read_record
 from studio.errors import UserError
 from studio.jobs.presets import read_presets
-from studio.jobs.spec import build_spec
+from studio.jobs.spec import TrainSpec, build_spec
 from studio.jobs.studio import open_studio
 from studio.jobs.sweep import start_sweep
 from studio.methods.advice import gigabytes
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 from studio.settings import Settings
-from studio.ui import advising, i18n, training_plan, training_wish
+from studio.ui import advising, i18n, impossible, training_plan, training_wish
 from studio.ui.advising import facts_of, parameters_by_name, told_advice
 from studio.ui.data_room import DataRoom
+from studio.ui.forms import literal_choices
 from studio.ui.option_form import GROUPS
 from studio.ui.tabs import train
 from studio.ui.tabs.data import DataHandlers
@@ -31,6 +32,8 @@ from studio.ui.training_wish import Wish
 from tests.conftest import import_rows, instruction_rows, write_rows
 from tests.ui.conftest import build_site, visitor
 
+OPTIMIZERS, DTYPES = (literal_choices(TrainSpec.model_fields[name].annotation) for name in ("optim", "dtype"))
+BEGINNINGS = literal_choices(TUNERS["lora"].options.model_fields["init_lora_weights"].annotation)
 ENGLISH, CHINESE = {"accept-language": "en"}, {"accept-language": "zh-CN"}
 
 
@@ -144,7 +147,7 @@ def test_one_click_fills_the_form_with_the_advice(studio, form, preferences, tin
 def reasons(studio, dataset, wish, config=None, **changes):
     record = read_record(studio.workspace.dataset(dataset["id"]))
     spec = build_spec({"dataset": dataset, **changes}) if changes else None
-    return training_plan.impossible(record, wish, spec, config or {})
+    return impossible.impossible(record, wish, spec, config or {})
 
 
 def test_objectives_that_cannot_learn_from_the_rows_are_grey(studio, instructions, preferences):
@@ -169,10 +172,46 @@ def test_what_does_not_go_with_quantization_is_grey(studio, instructions):
 
 def test_presets_for_other_rows_are_grey_and_the_advice_never(studio, instructions):
     grey = reasons(studio, instructions, Wish("starter", instructions["id"]))["preset"]
-    names = list(training_plan.preset_values())
+    names = list(impossible.preset_values())
     assert str(1 + names.index("dpo")) in grey
     assert str(1 + names.index("lora")) not in grey
     assert "0" not in grey
+
+
+def test_values_of_options_that_this_machine_or_the_rest_cannot_do_are_grey(studio, instructions, monkeypatch):
+    monkeypatch.setattr("studio.hardware.gpus", lambda: [])
+    wish = Wish("starter", instructions["id"])
+
+    def grey(menu, **changes):
+        found = reasons(studio, instructions, wish, **changes)[f"option-{menu}"]
+        choices = {"optim": OPTIMIZERS, "dtype": DTYPES, "tuner-init_lora_weights": BEGINNINGS}[menu]
+        return {choices[int(place)] for place in found}
+
+    assert grey("optim", learning_rate=1e-4) == {"adamw_8bit", "paged_adamw_8bit"}
+    assert grey("dtype", learning_rate=1e-4) == {"float16"}
+    assert grey("dtype", dtype="float16") == {"float16"}, "the chosen one too"
+    assert grey("tuner-init_lora_weights", learning_rate=1e-4) == set()
+    assert {"pissa", "olora"} <= grey("tuner-init_lora_weights", quantization="nf4")
+    monkeypatch.setattr("studio.hardware.gpus", lambda: [SimpleNamespace(total_bytes=8 * 10**9)])
+    assert grey("optim", learning_rate=1e-4) == set()
+
+
+def test_what_speaks_against_every_value_is_no_values_fault(studio, preferences):
+    wish = Wish("starter", preferences["id"])
+    grey = reasons(studio, preferences, wish, objective={"name": "kto"}, per_device_train_batch_size=1)
+    losses = literal_choices(OBJECTIVES["kto"].options.model_fields["loss_type"].annotation)
+    assert {losses[int(place)] for place in grey["option-objective-loss_type"]} == {"kto"}
+    assert grey["option-dtype"].keys() <= {str(DTYPES.index("float16"))}
+
+
+def test_reasons_are_told_in_chinese(studio, form, preferences, instructions):
+    values = tuple(option.control.value for option in form.options)
+    plan = training_plan.plan_of(studio, form.options, Wish("org/model", preferences["id"]), values, "zh")
+    chinese = re.compile(r"[\u4e00-\u9fff]")
+    told = [reason for menu in plan["impossible"].values() for reason in menu.values()]
+    assert told
+    assert all(chinese.search(text) for text in (*told, plan["problem"]))
+    assert "{" not in "".join(told) + plan["problem"]
 
 
 def test_the_plan_counts_the_weights_that_learn(studio, form, instructions, tiny_model):

@@ -48,10 +48,11 @@
   }
 
   /* ---- what is not possible is grey, with the reason; a grey choice cannot be chosen by mouse, finger or keyboard ---- */
-  const MENUS = ["objective", "tuner", "option-quantization", "preset"];
+  const menus = new Set(); // all that have ever had an impossible choice: one may have become possible
   S.impossible = {};
   S.greyOut = () => {
-    for (const id of MENUS) {
+    for (const id of Object.keys(S.impossible)) menus.add(id);
+    for (const id of menus) {
       for (const entry of document.querySelectorAll(`#${id} ul[role=listbox] li[data-index]`)) {
         const reason = (S.impossible[id] || {})[entry.dataset.index];
         entry.classList.toggle("st-impossible", Boolean(reason));
@@ -72,7 +73,7 @@
   /* Gradio deals with a key some moments later: only then is it known which entry Enter would choose. */
   const SETTLED = 40; // milliseconds
   document.addEventListener("keydown", (event) => {
-    const input = event.target, menu = event.key === "Enter" && event.isTrusted && MENUS.find((id) => input.closest?.(`#${id}`));
+    const input = event.target, menu = event.key === "Enter" && event.isTrusted && [...menus].find((id) => input.closest?.(`#${id}`));
     if (!menu) return;
     event.preventDefault();
     event.stopPropagation();
