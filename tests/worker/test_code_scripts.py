@@ -27,14 +27,14 @@ EXACT = (
 # Full fine-tuning and preference losses take the studio's short way on a CPU: the same arithmetic in another order.
 CLOSE = {"full": 1e-6, "dpo": 1e-6, "qlora": 1e-5, "orpo": 1e-5, "kto": 1e-5, "cpo": 1e-5, "reward": 1e-6}
 CLOSE |= {"full_after": 1e-6, "dpo_after": 1e-5, "reward_after": 1e-6, "grpo": 1e-4, "rloo": 1e-4}
-CLOSE |= {"ewc": 1e-5, "ppo": 1e-4, "rloo_judged": 1e-4}
+CLOSE |= {"ewc": 1e-5, "ppo": 1e-4, "judged": 1e-4}
 # What these begin with is found in the base's weights: measured to differ in the last bits.
 CLOSE |= {"pissa": 1e-5, "olora": 1e-5, "shira_largest": 1e-6}
 REWARDS = {
     "reward_words": 5, "reward_contains": "lamp, fog", "reward_format": "(..)*", "reward_answer": "number",
     "reward_json": True, "num_generations": 2, "num_iterations": 2, "max_completion_length": 8,
 }  # fmt: skip
-REWARDED = ("grpo", "rloo", "rloo_judged")
+REWARDED = ("grpo", "rloo", "judged")
 
 
 def chat_rows():
@@ -97,10 +97,11 @@ def later_specs(lab, datasets, before):
     """The same of jobs that continue from one in `before`, {name: job}."""
     same = {"dtype": "float32", "max_length": 64}
     preferences = {"dataset": datasets["preferences"], "start_from": before["lora"], **same}
-    judged = {"name": "rloo", "reward_model": before["reward"], "num_generations": 2, "max_completion_length": 8}
+    rules = {"reward_words": 5, "num_generations": 2, "num_iterations": 2, "max_completion_length": 8}
+    judged = {"name": "grpo", "reward_model": before["reward"], **rules}
     fast = {"per_device_train_batch_size": 4, "learning_rate": 0.02, "warmup_steps": 0}
     return {
-        "rloo_judged": lab.spec("lora", objective=judged, **fast, **same),
+        "judged": lab.spec("lora", objective=judged, **fast, **same),
         "sft_after": lab.spec("lora", start_from=before["lora"], **same),
         "dpo_after": lab.spec("lora", objective={"name": "dpo"}, **preferences),
         "reward_after": lab.spec("lora", objective={"name": "reward"}, **preferences),
