@@ -1,18 +1,22 @@
 """What the tests share: a tiny random model, a workspace, small data sets."""
 
 import json
+import tarfile
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from studio.catalog import Catalog
+from studio.data.dataset import RECORD
 from studio.data.isolation import import_file
 from studio.jobs.presets import read_presets
 from studio.jobs.spec import TrainSpec, build_spec
 from studio.jobs.store import JobStore
 from studio.jobs.studio import Studio
 from studio.settings import Settings
-from studio.workspace import Workspace
+from studio.workspace import Workspace, write_json
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'"
@@ -135,9 +139,26 @@ def preferences(workspace: Workspace, tmp_path: Path) -> dict[str, str]:
     return import_rows(workspace, write_rows(tmp_path / "preferences.jsonl", preference_rows()))
 
 
+IMPORTED: dict[tuple[str, bytes], bytes] = {}  # (name, content of a file) → its data set, as a tar
+
+
 def import_rows(workspace: Workspace, file: Path) -> dict[str, str]:
+    """A file as a data set of a workspace. The same file is read once: a process for each is what tests wait for."""
+    known = (file.name, file.read_bytes())
+    if known in IMPORTED:
+        with tarfile.open(fileobj=BytesIO(IMPORTED[known])) as kept:
+            folder = workspace.datasets / kept.getnames()[0]
+            if not folder.exists():
+                kept.extractall(workspace.datasets, filter="data")
+                record = {**json.loads((folder / RECORD).read_text()), "created": datetime.now(UTC).isoformat()}
+                write_json(folder / RECORD, record)
+                return {"id": record["id"], "sha256": record["sha256"]}
     record = import_file(file, workspace).record
     assert record is not None
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as keeping:
+        keeping.add(workspace.dataset(record.id), record.id)
+    IMPORTED[known] = packed.getvalue()
     return {"id": record.id, "sha256": record.sha256}
 
 

@@ -29,18 +29,18 @@ from studio.workspace import WorkspaceInUse
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: list, show, stop, resume, delete.")
 LOOK_EVERY = 0.5  # seconds
+EvalData = Annotated[Path | None, typer.Option(help="A file to evaluate on, instead of a share of the examples.")]
+MixData = Annotated[
+    Path | None, typer.Option(help="A file of general examples to mix in: general_share of the training examples.")
+]
 JobId = Annotated[str, typer.Argument(help="The job's id: see `jobs list`.")]
 
 
 def train(
     preset: Annotated[str, typer.Option(help="lora, qlora, full, dpo, another name in presets/, or a file.")],
     data: Annotated[Path, typer.Option(help="The file to learn from.")],
-    eval_data: Annotated[
-        Path | None, typer.Option(help="A file to evaluate on, instead of a share of the examples.")
-    ] = None,
-    mix_data: Annotated[
-        Path | None, typer.Option(help="A file of general examples to mix in: general_share of the training examples.")
-    ] = None,
+    eval_data: EvalData = None,
+    mix_data: MixData = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value: see `studio options`.")] = None,
     model: Annotated[str, typer.Option(help="Base model: starter, a Hub id or a folder.")] = "starter",
     name: Annotated[str, typer.Option(help="What the job is called.")] = "",
@@ -48,19 +48,26 @@ def train(
 ) -> None:
     """Train and wait for the end. Ctrl-C stops the job and keeps what it learned."""
     changes = {"base_model": model, "name": name, **pairs(settings or [])}
-    if "general_share" in changes and mix_data is None:
-        raise UserError("general_share says how much to mix in, and nothing says what.", "Add --mix-data FILE.")
-    if "eval_share" in changes and eval_data is not None:
-        raise UserError("Either a share of the examples evaluates, or --eval-data.", "Leave one of them out.")
-    files = {"dataset": data, "eval_dataset": eval_data, "general_dataset": mix_data}
-    for file in filter(None, files.values()):
-        require_file(file)
+    files = data_files(data, eval_data, mix_data, set(changes))
     check_combination(preset_spec(preset, PLACEHOLDER_DATASET, changes))  # before anything is read
     with keeper() as studio:
-        with imported({key: file for key, file in files.items() if file is not None}, studio) as used:
+        with imported(files, studio) as used:
             spec = preset_spec(preset, used.pop("dataset"), changes)
             job_id = studio.start_job(build_spec({**spec.model_dump(), **used}))
         finish(studio, job_id, as_json=as_json)
+
+
+def data_files(data: Path, eval_data: Path | None, mix_data: Path | None, given: set[str]) -> dict[str, Path]:
+    """{part of the spec: its file}; `given`: the options that were said. Raises UserError for a missing file."""
+    if "general_share" in given and mix_data is None:
+        raise UserError("general_share says how much to mix in, and nothing says what.", "Add --mix-data FILE.")
+    if "eval_share" in given and eval_data is not None:
+        raise UserError("Either a share of the examples evaluates, or --eval-data.", "Leave one of them out.")
+    files = {"dataset": data, "eval_dataset": eval_data, "general_dataset": mix_data}
+    found = {key: file for key, file in files.items() if file is not None}
+    for file in found.values():
+        require_file(file)
+    return found
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -15,9 +15,13 @@ from studio.jobs.presets import parse_value
 from studio.jobs.spec import TrainSpec, build_spec, set_option
 from studio.jobs.store import JobView
 from studio.jobs.studio import Studio
+from studio.methods.objectives import OBJECTIVES
+from studio.methods.objectives.contract import LOSSES, Measure
 from studio.workspace import new_id, read_json, write_json
 
 MOST_JOBS = 64
+ENDED = ("completed", "stopped")
+LAST = 5  # steps: the reward or the loss of one batch says little
 Grid = dict[str, list[Any]]
 
 
@@ -32,20 +36,24 @@ class SweepNote(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One job of a sweep. `eval_loss` is the last one measured, `best_eval_loss` the lowest; bytes and seconds are of
-    the result and the training, None before the end."""
+    """One job of a sweep. `metric` is what the jobs are compared by, `score` what this one has come to in it.
+
+    Bytes and seconds are of the result and the training, None before the end; `points`: (step, value of the metric).
+    """
 
     job: str
     name: str
     status: str
     values: dict[str, Any]
+    metric: str
+    higher_is_better: bool
+    score: float | None
     loss: float | None
     eval_loss: float | None
-    best_eval_loss: float | None
     trainable_parameters: int | None
     seconds: float | None
     result_bytes: int | None
-    points: list[tuple[int, float]]  # (step, evaluation loss; training loss where nothing evaluates)
+    points: list[tuple[int, float]]
     best: bool = False
 
 
@@ -108,13 +116,32 @@ def sweep_of(studio: Studio, job: str) -> SweepNote | None:
 def trials(studio: Studio, sweep: str) -> list[Trial]:
     """The jobs of a sweep in the order of their values, the best of those that ended marked. Raises UserError."""
     noted = [(view, sweep_of(studio, view.id)) for view in studio.store.views()]
-    found = [_trial(view, note.values) for view, note in noted if note is not None and note.id == sweep]
-    if not found:
+    jobs = [(view, note.values) for view, note in noted if note is not None and note.id == sweep]
+    if not jobs:
         raise UserError(f"There is no sweep {sweep[:80]!r}.", "Choose a job of one.")
+    measure = measure_of([view for view, _ in jobs], list(jobs[0][1]))
+    found = [_trial(view, values, measure) for view, values in jobs]
     found.sort(key=lambda trial: [(isinstance(value, str), value) for value in trial.values.values()])
-    ended = [trial for trial in found if trial.status in ("completed", "stopped") and _measure(trial) is not None]
-    best = min(ended, key=lambda trial: (_measure(trial), trial.trainable_parameters or 0), default=None)
-    return [trial if trial is not best else Trial(**{**vars(trial), "best": True}) for trial in found]
+    ended = [trial for trial in found if trial.status in ENDED and trial.score is not None]
+    best = min(ended, key=_rank, default=None)
+    return [replace(trial, best=trial is best) for trial in found]
+
+
+def measure_of(jobs: Sequence[JobView], keys: Sequence[str]) -> Measure:
+    """What jobs are compared by when the options `keys` are tried: the first measure of theirs that can be.
+
+    Rewards and shares of pairs are of one scale whatever the objective's options are; losses are not.
+    """
+    objectives = [OBJECTIVES[view.spec.objective.name] for view in jobs]
+    shared = [one for one in objectives[0].measures if all(one in other.measures for other in objectives)]
+    evaluates = any(view.spec.eval_dataset or view.spec.eval_share for view in jobs)
+    known = [one for one in shared or LOSSES if evaluates or not one.evaluates]
+    tries_objective = any(key.startswith("objective.") for key in keys)
+    known = [one for one in known if not (tries_objective and one.scaled)] or known
+    measured = [one for one in known if any(_points(view, one.metric) for view in jobs)]
+    # The loss of training comes before the first evaluation: until a job has ended, the evaluation is waited for.
+    over = any(view.status in ENDED for view in jobs)
+    return measured[0] if measured and (over or known[0] in measured) else known[0]
 
 
 def describe(values: Mapping[str, Any]) -> str:
@@ -126,9 +153,25 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _measure(trial: Trial) -> float | None:
-    """What trials are compared by: the lowest evaluation loss; the last training loss where nothing evaluates."""
-    return trial.best_eval_loss if trial.best_eval_loss is not None else trial.loss
+def _rank(trial: Trial) -> tuple[float, int]:
+    """The best first; of two that are as good the smaller one."""
+    score = trial.score or 0.0
+    return (-score if trial.higher_is_better else score), trial.trainable_parameters or 0
+
+
+def _points(view: JobView, metric: str) -> list[tuple[int, float]]:
+    return [(step, found[metric]) for step, found in view.state.points if metric in found]
+
+
+def _score(points: list[tuple[int, float]], measure: Measure) -> float | None:
+    """The best evaluation; of what is measured on a batch at a time, the mean of the last few."""
+    values = [value for _, value in points]
+    if not values:
+        return None
+    if measure.evaluates:
+        return max(values) if measure.higher else min(values)
+    last = values[-LAST:]
+    return sum(last) / len(last)
 
 
 def _keep_alpha(changed: dict[str, Any], spec: TrainSpec, values: Mapping[str, Any]) -> None:
@@ -139,21 +182,21 @@ def _keep_alpha(changed: dict[str, Any], spec: TrainSpec, values: Mapping[str, A
         changed["tuner"]["lora_alpha"] = max(1, round(changed["tuner"]["r"] * options.lora_alpha / options.r))
 
 
-def _trial(view: JobView, values: dict[str, Any]) -> Trial:
-    state = view.state
-    evaluated = [(step, found["eval_loss"]) for step, found in state.points if "eval_loss" in found]
-    trained = [(step, found["loss"]) for step, found in state.points if "loss" in found]
+def _trial(view: JobView, values: dict[str, Any], measure: Measure) -> Trial:
+    state, points = view.state, _points(view, measure.metric)
     ended = state.end if isinstance(state.end, Finished | Stopped) else None
     return Trial(
         job=view.id,
         name=view.name,
         status=view.status,
         values=values,
+        metric=measure.metric,
+        higher_is_better=measure.higher,
+        score=_score(points, measure),
         loss=state.value("loss"),
         eval_loss=state.value("eval_loss"),
-        best_eval_loss=min((loss for _, loss in evaluated), default=None),
         trainable_parameters=state.started.trainable_parameters if state.started else None,
         seconds=ended.seconds if isinstance(ended, Finished) else None,
         result_bytes=ended.result_bytes if isinstance(ended, Finished) else None,
-        points=evaluated or trained,
+        points=points,
     )

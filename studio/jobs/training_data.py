@@ -1,6 +1,7 @@
 """The examples of a training job: which are learned, which evaluate, and the note of it in the job's folder."""
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from studio.data.dataset import verified_examples
 from studio.data.examples import Example
 from studio.data.mixing import Mixed, held_out, mix, require_same_kind
 from studio.data.snapshots import read_current
+from studio.errors import UserError
 from studio.jobs.spec import TrainSpec
 from studio.jobs.training_options import DatasetReference, Strict
 from studio.methods.objectives import OBJECTIVES
@@ -103,6 +105,18 @@ def gather(spec: TrainSpec, workspace: Workspace) -> TrainingData:
     )
     evaluation = evaluation or [examples[position] for position in chosen]
     return TrainingData(train=mixed.examples, evaluation=evaluation, used=used, shortage=mixed.shortage)
+
+
+def ewc_examples(spec: TrainSpec, workspace: Workspace) -> list[Example]:
+    """`ewc_rows` examples of the general data, drawn by the seed: what EWC holds weights for.
+
+    Raises UserError when there is no general data.
+    """
+    if spec.general_dataset is None:
+        raise UserError("EWC needs general data to measure by.", "Choose a general data set, or set EWC to 0.")
+    reference = spec.general_dataset
+    examples = verified_examples(workspace.dataset(reference.id), reference.sha256)
+    return random.Random(spec.seed).sample(examples, min(spec.ewc_rows, len(examples)))
 
 
 def expect(spec: TrainSpec, workspace: Workspace) -> Expected:

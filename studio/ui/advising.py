@@ -22,6 +22,7 @@ from studio.memory.setup import Setup
 from studio.methods.advice import RANKS, TASKS, Facts, Recommendation, Task, advise
 from studio.ui.i18n import Language, words
 from studio.ui.memory_plan import shape_here
+from studio.ui.refusals import told_error
 
 if TYPE_CHECKING:
     from studio.ui.training_wish import Wish
@@ -106,7 +107,7 @@ def told_advice(studio: Studio, wish: "Wish", language: Language) -> dict[str, A
     try:
         return {"choices": told_choices(advise(facts_of(studio, wish)), language)}
     except UserError as error:
-        return {"problem": str(error)}
+        return {"problem": told_error(error, language)}
 
 
 def told_choices(recommendation: Recommendation, language: Language) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ COLOURS = {
     "nll_loss": "--st-c1",
     "eval_nll_loss": "--st-c2",
     "kl": "--st-c3",
+    "eval_kl": "--st-c2",
     "accuracy": "--st-c1",
     "eval_accuracy": "--st-c2",
     "margin": "--st-c1",

@@ -25,7 +25,7 @@ def build_control(key: str, field: FieldInfo, value: Any, method: str = "") -> C
         "info": word(own if own in words("en") else f"field.{key}.help"),
         "value": value,
         "interactive": True,
-        "elem_id": f"option-{key.replace('.', '-')}",
+        "elem_id": control_id(key),
     }
     choices = literal_choices(field.annotation)
     if choices:
@@ -40,6 +40,11 @@ def build_control(key: str, field: FieldInfo, value: Any, method: str = "") -> C
     if float in kinds:
         return gr.Number(**common)
     return gr.Textbox(max_lines=1, **common)
+
+
+def control_id(key: str) -> str:
+    """The id of an option's control on the page."""
+    return f"option-{key.replace('.', '-')}"
 
 
 def names_a_job(key: str) -> bool:

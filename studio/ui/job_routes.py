@@ -38,10 +38,11 @@ class JobRoutes:
         return {name: topic.told(language) for name, topic in read_guide().items()}
 
     def sweep(self, sweep_id: str) -> dict[str, Any]:
-        """{"keys", "trials"}: the jobs of a sweep, the best one marked."""
+        """{"keys", "metric", "higher", "trials"}: a sweep's jobs, what compares them, the best one marked."""
         found = trials(self._studio, check_id(sweep_id, "sweep"))
         keys = [key.rpartition(".")[2] for key in found[0].values]
-        return {"keys": keys, "trials": [{**vars(trial), "label": describe(trial.values)} for trial in found]}
+        told = [{**vars(trial), "label": describe(trial.values)} for trial in found]
+        return {"keys": keys, "metric": found[0].metric, "higher": found[0].higher_is_better, "trials": told}
 
     def code(self, job_id: str, kind: str = "script") -> dict[str, str]:
         """{"text"} of a file that says the job again, or the {"reason"} why there is none of that kind."""

@@ -6,16 +6,17 @@ import gradio as gr
 
 from studio.errors import UserError
 from studio.jobs.chain import next_objectives, preset_for, stage_values
-from studio.jobs.spec import TrainSpec, build_spec
+from studio.jobs.spec import TrainSpec
 from studio.jobs.studio import Studio
 from studio.jobs.sweep import parse_grid, start_sweep
-from studio.ui.advising import advised, told_advice
+from studio.ui.advising import told_advice
 from studio.ui.feedback import guarded
 from studio.ui.i18n import LANGUAGES, language_of, say, words
 from studio.ui.menus import base_model_choices, dataset_menu, job_menu, other_dataset_menu
 from studio.ui.option_form import OptionForm, column_updates, value_updates
+from studio.ui.training_carry import advised_values, arrived, carried_over
 from studio.ui.training_plan import plan_of
-from studio.ui.training_wish import ADVICE, Wish, default_values, preset_of, spec_of
+from studio.ui.training_wish import ADVICE, Wish, preset_of, spec_of
 
 ASKED = len(Wish.__dataclass_fields__)
 
@@ -31,14 +32,26 @@ class TrainHandlers:
         """A preset → the form filled with it."""
         wish = Wish(*asked)
         if wish.preset == ADVICE:
-            return self._filled(wish, self._advised(wish))
+            return self._filled(wish, advised_values(self._studio, wish))
         return self._filled(wish, preset_of(wish.preset).values())
 
     @guarded
     def use_advice(self, *asked: Any) -> Any:
         """The button → the form filled with the advice."""
         wish = Wish(*asked)
-        return self._filled(wish, self._advised(wish), preset=ADVICE)
+        return self._filled(wish, advised_values(self._studio, wish), preset=ADVICE)
+
+    @guarded
+    def choose_mode(self, carried: str, *given: Any) -> Any:
+        """Simple or Advanced → what the page carries over into the form."""
+        return carried_over(self._studio, self._form, Wish(*given[:ASKED]), given[ASKED:], carried)
+
+    @guarded
+    def carried(self, carried: str, preset: str, objective: str, tuner: str) -> Any:
+        """The form was filled → what the preset is for, and whose options show."""
+        if not arrived(carried, [preset, objective, tuner]):
+            return [gr.skip()] * (1 + len(self._form.columns))
+        return about_preset(preset), *self.choose_method(objective, tuner)
 
     @guarded
     def choose_method(self, objective: str, tuner: str) -> Any:
@@ -49,8 +62,10 @@ class TrainHandlers:
     def plan(self, request: gr.Request, *given: Any) -> Any:
         """Everything → what would happen, and the advice."""
         wish, values = Wish(*given[:ASKED]), given[ASKED:]
-        advice = told_advice(self._studio, wish, language_of(request.headers))
-        return plan_of(self._studio, self._form.options, wish, values), {**advice, "simple": wish.mode == "simple"}
+        language = language_of(request.headers)
+        advice = told_advice(self._studio, wish, language)
+        plan = plan_of(self._studio, self._form.options, wish, values, language)
+        return plan, {**advice, "simple": wish.mode == "simple"}
 
     @guarded
     def arrive(self, request: gr.Request, dataset: Any, eval_on: Any, general: Any, *jobs: Any) -> Any:
@@ -61,9 +76,8 @@ class TrainHandlers:
         if values is None:
             filled: list[Any] = [gr.skip()] * (5 + len(form.options) + len(form.columns))
         else:
-            names = values["objective"]["name"], values["tuner"]["name"]
-            preset = preset_for(names[0]) or ADVICE
-            filled = ["advanced", preset, *names, about_preset(preset), *value_updates(form, values)]
+            preset = preset_for(values["objective"]["name"]) or ADVICE
+            filled = ["advanced", *filled_form(form, preset, values)]
             menus = (*menus[:3], gr.Dropdown(choices=base_model_choices(self._studio), value=values["base_model"]))
         for option, shown in zip(form.job_menus, jobs, strict=True):
             menu = job_menu(
@@ -93,15 +107,15 @@ class TrainHandlers:
     def _spec(self, given: tuple[Any, ...]) -> TrainSpec:
         return spec_of(self._studio, self._form.options, Wish(*given[:ASKED]), given[ASKED:])
 
-    def _advised(self, wish: Wish) -> dict[str, Any]:
-        values = {**default_values(), **advised(self._studio, wish)}
-        return build_spec(values).model_dump()
-
     def _filled(self, wish: Wish, values: dict[str, Any], *, preset: str = "") -> Any:
         """(mode, preset, objective, tuner, what the preset is for, *controls, *columns)."""
-        shown = preset or wish.preset
-        names = values["objective"]["name"], values["tuner"]["name"]
-        return "advanced", shown, *names, about_preset(shown), *value_updates(self._form, values)
+        return "advanced", *filled_form(self._form, preset or wish.preset, values)
+
+
+def filled_form(form: OptionForm, preset: str, values: dict[str, Any]) -> list[Any]:
+    """[preset, objective, tuner, what the preset is for, *controls, *columns] of a whole spec's values."""
+    names = values["objective"]["name"], values["tuner"]["name"]
+    return [preset, *names, about_preset(preset), *value_updates(form, values)]
 
 
 def about_preset(name: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What a trainer is made of: the job's examples as rows of tokens, the base model's folder, the tokenizer."""
 
-import random
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,12 @@ from transformers import PreTrainedTokenizerBase
 from studio import hub
 from studio.base_models import model_folder
 from studio.data.chat_template import ChatTokenizer, tokenize_batch
-from studio.data.dataset import verified_examples
 from studio.data.examples import Example
 from studio.errors import UserError
 from studio.jobs.earlier_jobs import check_start_from, result_of, starting_adapter, starting_model
 from studio.jobs.events import EventWriter, Progress, Warned
 from studio.jobs.spec import TrainSpec
-from studio.jobs.training_data import UsedData, gather
+from studio.jobs.training_data import UsedData, ewc_examples, gather
 from studio.methods.objectives import OBJECTIVES
 from studio.worker import checkpoints, load
 from studio.workspace import Workspace, read_json, write_json
@@ -65,14 +63,17 @@ def gather_ingredients(spec: TrainSpec, workspace: Workspace, events: EventWrite
         )
     for warning in data.warnings():
         events.write(Warned(message=warning))
+    what = (
+        "leaves no room for the whole prompt"
+        if OBJECTIVES[spec.objective.name].rewarded
+        else "cuts off the whole answer"
+    )
     for too_long, count, kind in (
         (train_too_long, len(data.train), "examples"),
         (eval_too_long, len(data.evaluation), "examples for evaluation"),
     ):
         if too_long:
-            events.write(
-                Warned(message=f"{too_long} of {count} {kind} are left out: max_length cuts off the whole answer.")
-            )
+            events.write(Warned(message=f"{too_long} of {count} {kind} are left out: max_length {what}."))
     return Ingredients(
         spec=spec,
         base=base,
@@ -109,15 +110,8 @@ def tokenized_rows(examples: list[Example], chat: ChatTokenizer, spec: TrainSpec
 
 
 def held_rows(spec: TrainSpec, workspace: Workspace, chat: ChatTokenizer) -> Rows:
-    """`ewc_rows` examples of the general data, drawn by the seed: ids and labels of what is answered there.
-
-    Raises UserError when there is no general data.
-    """
-    if spec.general_dataset is None:
-        raise UserError("EWC needs general data to measure by.", "Choose a general data set, or set EWC to 0.")
-    reference = spec.general_dataset
-    examples = verified_examples(workspace.dataset(reference.id), reference.sha256)
-    drawn = random.Random(spec.seed).sample(examples, min(spec.ewc_rows, len(examples)))
+    """Ids and labels of what is answered in the general data that EWC holds. Raises UserError when there is none."""
+    drawn = ewc_examples(spec, workspace)
     kept = [sequences[0].cut(spec.max_length) for sequences in tokenize_batch(drawn, chat)]
     return [{"input_ids": one.input_ids, "labels": one.labels} for one in kept if one.learned]
 

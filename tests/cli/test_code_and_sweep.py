@@ -74,13 +74,24 @@ def test_a_grid_that_cannot_be_is_refused_before_anything_starts(studio_says, ro
     assert list(home.jobs.iterdir()) == []
 
 
+def test_a_sweep_takes_other_data_as_train_does(studio_says, rows, home, tiny_model):
+    arguments = ("sweep", "--preset", "lora", "--data", rows, "--model", tiny_model, "--grid", "r=2,4")
+    code, _, err = studio_says(*arguments, "--set", "general_share=0.5")
+    assert (code, "--mix-data" in err) == (2, True)
+    code, _, err = studio_says(*arguments[:-1], "eval_share=0.1,0.2", "--eval-data", rows)
+    assert (code, "Either a share" in err) == (2, True)
+    assert list(home.jobs.iterdir()) == []
+
+
 @pytest.mark.slow
-def test_a_sweep_trains_every_value_and_marks_the_best(studio_says, rows, tiny_model):
+def test_a_sweep_trains_every_value_and_marks_the_best(studio_says, rows, tiny_model, tmp_path):
+    exam = write_rows(tmp_path / "exam.jsonl", instruction_rows(5))
     settings = [word for key, value in {"max_steps": 2, "max_length": 64, "eval_steps": 1}.items()
                 for word in ("--set", f"{key}={value}")]  # fmt: skip
     code, out, err = studio_says(
-        "sweep", "--preset", "lora", "--data", rows, "--model", tiny_model, "--grid", "tuner.r=2,4", "--json", *settings
-    )
+        "sweep", "--preset", "lora", "--data", rows, "--model", tiny_model, "--grid", "tuner.r=2,4", "--json",
+        "--eval-data", exam, *settings,
+    )  # fmt: skip
     assert code == 0, err
     told = json.loads(out)["jobs"]
     assert [(one["values"], one["status"]) for one in told] == [
@@ -88,5 +99,6 @@ def test_a_sweep_trains_every_value_and_marks_the_best(studio_says, rows, tiny_m
         ({"tuner.r": 4}, "completed"),
     ]
     assert sum(one["best"] for one in told) == 1
+    assert {(one["metric"], one["higher_is_better"]) for one in told} == {("eval_loss", False)}
     assert told[1]["trainable_parameters"] == 2 * told[0]["trainable_parameters"]
     assert all(one["eval_loss"] > 0 and one["seconds"] >= 0 and one["result_bytes"] > 0 for one in told)

@@ -18,7 +18,7 @@ from studio.jobs.code.axolotl_rows import axolotl_rows
 from studio.jobs.code.bundle import JobCode
 from studio.jobs.code.reward_code import reward_code
 from studio.jobs.code.script import OBJECTIVE_CODE, script_of
-from studio.jobs.code.tuner_code import MAKERS, REASONS, tuner_code
+from studio.jobs.code.tuner_code import MAKERS, tuner_code
 from studio.jobs.presets import preset_spec, read_presets
 from studio.jobs.spec import build_spec
 from studio.methods.objectives import OBJECTIVES
@@ -74,12 +74,8 @@ def test_the_zip_holds_every_file_and_says_what_is_left_out(code, instructions, 
 
 
 @pytest.mark.parametrize("preset", read_presets())
-def test_a_preset_gives_a_script_that_compiles_or_the_reason(preset):
+def test_a_preset_gives_a_script_that_compiles_and_needs_nothing_of_the_studio(preset):
     spec = build_spec(read_presets()[preset].values(DATASET))
-    if spec.tuner.name in REASONS or spec.objective.name not in OBJECTIVE_CODE:
-        with pytest.raises(UserError, match="cannot be said"):
-            script_of(spec, base_model="some/model", config=LLAMA)
-        return
     text = script_of(spec, base_model="some/model", config=LLAMA)
     compile(text, "train.py", "exec")
     assert "import studio" not in text
@@ -95,9 +91,9 @@ def test_what_the_user_wrote_cannot_leave_its_string():
     assert text.index('"""', 3) > text.index("Made by the Fine-tuning Studio")
 
 
-def test_every_tuner_and_objective_is_said_or_its_reason_is_known():
-    assert set(TUNERS) == set(MAKERS) | set(REASONS)
-    assert set(OBJECTIVES) - set(OBJECTIVE_CODE) == {"ppo"}
+def test_every_tuner_and_objective_is_said():
+    assert set(TUNERS) == set(MAKERS)
+    assert set(OBJECTIVES) == set(OBJECTIVE_CODE)
 
 
 @pytest.mark.slow
@@ -106,22 +102,22 @@ def test_every_tuner_and_objective_is_said_or_its_reason_is_known():
 def test_the_configuration_in_the_script_is_the_jobs(name, config, tiny_model):
     import peft
 
+    from studio.methods import bottleneck_layers
+
     spec = spec_with(tuner=name)
     made = tuner_code(spec, config, str(tiny_model))
     wanted = TUNERS[name].peft_config(spec.tuner, {**config, "_name_or_path": str(tiny_model)}, "CAUSAL_LM")
-    assert getattr(peft, made.name)(**made.values, task_type="CAUSAL_LM").to_dict() == wanted.to_dict()
+    kind = getattr(bottleneck_layers if made.own else peft, made.name)
+    assert kind(**made.values, task_type="CAUSAL_LM").to_dict() == wanted.to_dict()
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"tuner": {"name": "bottleneck"}}, "brings its own"),
         ({"tuner": {"name": "lora", "init_lora_weights": "pissa"}, "objective": {"name": "reward"}}, "head out"),
         ({"tuner": {"name": "shira", "mask_type": "gradient"}}, "measured before training"),
         ({"tuner": {"name": "prompt_tuning"}, "objective": {"name": "orpo"}}, "soft prompt"),
-        ({"objective": {"name": "grpo", "reward_model": "marks-1"}}, "reward model"),
-        ({"objective": {"name": "ppo", "reward_words": 5}}, "trainer is the studio's own"),
-        ({"ewc_lambda": 1.0, "general_dataset": DATASET}, "TRL has none"),
+        ({"objective": {"name": "grpo", "reward_model": "marks-1"}}, "reward model of this job is not here"),
     ],
 )
 def test_a_script_that_cannot_be_says_why(changes, words):

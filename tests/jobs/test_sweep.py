@@ -89,8 +89,8 @@ def test_one_bad_job_means_none(studio, instructions, tiny_model):
     assert studio.catalog.waiting() == []
 
 
-def finish(studio, job, losses, *, trained):
-    """Write what a worker would have said."""
+def finish(studio, job, losses, *, trained, measured=None):
+    """Write what a worker would have said: a loss a step, and more that was measured, {metric: values}."""
     events = EventWriter(studio.workspace.job(job) / names.EVENTS)
     events.write(
         Started(
@@ -101,6 +101,9 @@ def finish(studio, job, losses, *, trained):
     for step, loss in enumerate(losses, 1):
         events.write(Metrics(step=step, epoch=1.0, elapsed=1.0, values={"loss": loss + 1}))
         events.write(Metrics(step=step, epoch=1.0, elapsed=1.0, values={"eval_loss": loss}))
+    for name, values in (measured or {}).items():
+        for step, value in enumerate(values, 1):
+            events.write(Metrics(step=step, epoch=1.0, elapsed=1.0, values={name: value}))
     studio.catalog.dequeue(job)
     events.write(
         Finished(step=len(losses), seconds=12.5, result="adapter", result_bytes=trained * 4, peak_memory_bytes=1)
@@ -117,10 +120,11 @@ def test_the_lowest_evaluation_loss_is_the_best_once_there_are_any(studio, swept
     four, eight, sixteen = found
     assert sixteen.best
     assert not four.best
-    assert (sixteen.best_eval_loss, sixteen.eval_loss, sixteen.loss) == (2.5, 2.9, 3.9)
+    assert (sixteen.metric, sixteen.higher_is_better) == ("eval_loss", False)
+    assert (sixteen.score, sixteen.eval_loss, sixteen.loss) == (2.5, 2.9, 3.9)
     assert (sixteen.trainable_parameters, sixteen.seconds, sixteen.result_bytes) == (1600, 12.5, 6400)
     assert sixteen.points == [(1, 3.0), (2, 2.5), (3, 2.9)]
-    assert (eight.status, eight.best_eval_loss, eight.points) == ("queued", None, [])
+    assert (eight.status, eight.score, eight.points) == ("queued", None, [])
 
 
 def test_of_two_that_are_as_good_the_smaller_is_better(studio, swept):
@@ -129,6 +133,52 @@ def test_of_two_that_are_as_good_the_smaller_is_better(studio, swept):
         finish(studio, job, [2.0], trained=trained)
     [best] = [trial for trial in trials(studio, sweep_id) if trial.best]
     assert best.values == {"tuner.r": 4}
+
+
+def judged(studio, spec, grid, measured):
+    """(metric, scores, values of the best) of a sweep whose jobs measured this, one entry a job."""
+    sweep_id, jobs = start_sweep(studio, spec, grid)
+    for job, (losses, more) in zip(jobs, measured, strict=True):
+        finish(studio, job, losses, trained=100, measured=more)
+    found = trials(studio, sweep_id)
+    [best] = [trial.values for trial in found if trial.best]
+    return found[0].metric, [trial.score for trial in found], best
+
+
+def test_rewarded_jobs_are_compared_by_their_reward(studio, instructions, tiny_model):
+    spec = tiny_spec("grpo", instructions, tiny_model)
+    measured = [([0.1], {"eval_reward": [0.2, 0.4]}), ([0.9], {"eval_reward": [0.7, 0.6]})]
+    assert judged(studio, spec, {"objective.beta": [0.0, 0.1]}, measured) == (
+        "eval_reward", [0.4, 0.7], {"objective.beta": 0.1},
+    )  # fmt: skip
+    alone = tiny_spec("ppo", instructions, tiny_model, eval_share=0)
+    rewards = [0.0, 0.5, 0.5, 0.5, 0.5, 0.5]  # one good batch at the end is not a good job
+    measured = [([0.1] * 6, {"reward": rewards}), ([0.1] * 6, {"reward": [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]})]
+    assert judged(studio, alone, {"learning_rate": [1e-5, 1e-4]}, measured) == (
+        "reward", [0.5, 0.2], {"learning_rate": 1e-5},
+    )  # fmt: skip
+
+
+def test_reward_models_are_compared_by_the_pairs_that_they_rank_right(studio, preferences, tiny_model):
+    spec = tiny_spec("reward_model", preferences, tiny_model)
+    measured = [([0.3], {"eval_accuracy": [0.6]}), ([0.5], {"eval_accuracy": [0.9]})]
+    assert judged(studio, spec, {"r": [4, 8]}, measured) == ("eval_accuracy", [0.6, 0.9], {"r": 8})
+
+
+def test_a_loss_that_beta_scales_does_not_compare_betas(studio, preferences, tiny_model):
+    spec = tiny_spec("dpo", preferences, tiny_model)
+    measured = [([0.1], {"eval_rewards/accuracies": [0.5]}), ([0.6], {"eval_rewards/accuracies": [0.8]})]
+    assert judged(studio, spec, {"objective.beta": [0.1, 0.5]}, measured)[::2] == (
+        "eval_rewards/accuracies", {"objective.beta": 0.5},
+    )  # fmt: skip
+    assert judged(studio, spec, {"r": [4, 8]}, measured)[::2] == ("eval_loss", {"r": 4})
+
+
+def test_until_a_job_has_ended_the_evaluation_is_waited_for(studio, swept):
+    sweep_id, jobs = swept
+    events = EventWriter(studio.workspace.job(jobs[0]) / names.EVENTS)
+    events.write(Metrics(step=1, epoch=1.0, elapsed=1.0, values={"loss": 3.0}))
+    assert {trial.metric for trial in trials(studio, sweep_id)} == {"eval_loss"}
 
 
 def test_a_deleted_job_leaves_the_others_and_no_job_is_told(studio, swept):

@@ -1,7 +1,9 @@
 """Advice, menus and routes of the method page as plain functions and requests."""
 
+import json
 import re
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -10,30 +12,41 @@ import pytest
 
 from studio.data.dataset import read_record
 from studio.errors import UserError
-from studio.jobs.spec import build_spec
+from studio.jobs.presets import read_presets
+from studio.jobs.spec import TrainSpec, build_spec
 from studio.jobs.studio import open_studio
 from studio.jobs.sweep import start_sweep
 from studio.methods.advice import gigabytes
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 from studio.settings import Settings
-from studio.ui import advising, training_plan, training_wish
+from studio.ui import advising, i18n, impossible, training_plan, training_wish
 from studio.ui.advising import facts_of, parameters_by_name, told_advice
+from studio.ui.data_room import DataRoom
+from studio.ui.forms import literal_choices
 from studio.ui.option_form import GROUPS
 from studio.ui.tabs import train
+from studio.ui.tabs.data import DataHandlers
 from studio.ui.training_events import TrainHandlers
 from studio.ui.training_wish import Wish
 from tests.conftest import import_rows, instruction_rows, write_rows
 from tests.ui.conftest import build_site, visitor
 
+OPTIMIZERS, DTYPES = (literal_choices(TrainSpec.model_fields[name].annotation) for name in ("optim", "dtype"))
+BEGINNINGS = literal_choices(TUNERS["lora"].options.model_fields["init_lora_weights"].annotation)
 ENGLISH, CHINESE = {"accept-language": "en"}, {"accept-language": "zh-CN"}
 
 
 @pytest.fixture(scope="module")
-def form(tmp_path_factory):
+def tab(tmp_path_factory):
     studio = open_studio(Settings(workspace=tmp_path_factory.mktemp("form") / "workspace"))
     with gr.Blocks(analytics_enabled=False):
-        return train.build(studio).form
+        return train.build(studio)
+
+
+@pytest.fixture
+def form(tab):
+    return tab.form
 
 
 def simple(tiny_model, dataset, **answers):
@@ -134,7 +147,7 @@ def test_one_click_fills_the_form_with_the_advice(studio, form, preferences, tin
 def reasons(studio, dataset, wish, config=None, **changes):
     record = read_record(studio.workspace.dataset(dataset["id"]))
     spec = build_spec({"dataset": dataset, **changes}) if changes else None
-    return training_plan.impossible(record, wish, spec, config or {})
+    return impossible.impossible(record, wish, spec, config or {})
 
 
 def test_objectives_that_cannot_learn_from_the_rows_are_grey(studio, instructions, preferences):
@@ -159,10 +172,46 @@ def test_what_does_not_go_with_quantization_is_grey(studio, instructions):
 
 def test_presets_for_other_rows_are_grey_and_the_advice_never(studio, instructions):
     grey = reasons(studio, instructions, Wish("starter", instructions["id"]))["preset"]
-    names = list(training_plan.preset_values())
+    names = list(impossible.preset_values())
     assert str(1 + names.index("dpo")) in grey
     assert str(1 + names.index("lora")) not in grey
     assert "0" not in grey
+
+
+def test_values_of_options_that_this_machine_or_the_rest_cannot_do_are_grey(studio, instructions, monkeypatch):
+    monkeypatch.setattr("studio.hardware.gpus", lambda: [])
+    wish = Wish("starter", instructions["id"])
+
+    def grey(menu, **changes):
+        found = reasons(studio, instructions, wish, **changes)[f"option-{menu}"]
+        choices = {"optim": OPTIMIZERS, "dtype": DTYPES, "tuner-init_lora_weights": BEGINNINGS}[menu]
+        return {choices[int(place)] for place in found}
+
+    assert grey("optim", learning_rate=1e-4) == {"adamw_8bit", "paged_adamw_8bit"}
+    assert grey("dtype", learning_rate=1e-4) == {"float16"}
+    assert grey("dtype", dtype="float16") == {"float16"}, "the chosen one too"
+    assert grey("tuner-init_lora_weights", learning_rate=1e-4) == set()
+    assert {"pissa", "olora"} <= grey("tuner-init_lora_weights", quantization="nf4")
+    monkeypatch.setattr("studio.hardware.gpus", lambda: [SimpleNamespace(total_bytes=8 * 10**9)])
+    assert grey("optim", learning_rate=1e-4) == set()
+
+
+def test_what_speaks_against_every_value_is_no_values_fault(studio, preferences):
+    wish = Wish("starter", preferences["id"])
+    grey = reasons(studio, preferences, wish, objective={"name": "kto"}, per_device_train_batch_size=1)
+    losses = literal_choices(OBJECTIVES["kto"].options.model_fields["loss_type"].annotation)
+    assert {losses[int(place)] for place in grey["option-objective-loss_type"]} == {"kto"}
+    assert grey["option-dtype"].keys() <= {str(DTYPES.index("float16"))}
+
+
+def test_reasons_are_told_in_chinese(studio, form, preferences, instructions):
+    values = tuple(option.control.value for option in form.options)
+    plan = training_plan.plan_of(studio, form.options, Wish("org/model", preferences["id"]), values, "zh")
+    chinese = re.compile(r"[\u4e00-\u9fff]")
+    told = [reason for menu in plan["impossible"].values() for reason in menu.values()]
+    assert told
+    assert all(chinese.search(text) for text in (*told, plan["problem"]))
+    assert "{" not in "".join(told) + plan["problem"]
 
 
 def test_the_plan_counts_the_weights_that_learn(studio, form, instructions, tiny_model):
@@ -204,10 +253,10 @@ def site(tmp_path_factory):
     return build_site(tmp_path_factory.mktemp("methods") / "workspace")
 
 
-@pytest.fixture
-def job(site, tmp_path, tiny_model):
+@pytest.fixture(scope="module")
+def job(site, tmp_path_factory, tiny_model):
     workspace = site.studio.workspace
-    dataset = import_rows(workspace, write_rows(tmp_path / "rows.jsonl", instruction_rows(6)))
+    dataset = import_rows(workspace, write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", instruction_rows(6)))
     return site.studio.store.create(build_spec({"dataset": dataset, "base_model": str(tiny_model), "max_length": 64}))
 
 
@@ -290,7 +339,7 @@ def test_a_sweep_is_told_with_its_trials(site, job):
     spec = site.studio.store.view(job).spec
     sweep, jobs = start_sweep(site.studio, spec, {"tuner.r": [2, 4]})
     told = visitor(site.app).get(f"/api/sweeps/{sweep}").json()
-    assert told["keys"] == ["r"]
+    assert (told["keys"], told["metric"], told["higher"]) == (["r"], "eval_loss", False)
     assert [(one["job"], one["label"], one["best"]) for one in told["trials"]] == [
         (jobs[0], "r 2", False),
         (jobs[1], "r 4", False),
@@ -298,6 +347,11 @@ def test_a_sweep_is_told_with_its_trials(site, job):
     live = visitor(site.app).get(f"/api/live?list=0&job={jobs[0]}").json()
     assert live["job"]["sweep"] == sweep
     assert "dpo" in live["job"]["next"]
+
+
+def test_what_jobs_are_compared_by_has_a_word_in_both_languages():
+    for measure in {measure for one in OBJECTIVES.values() for measure in one.measures}:
+        assert all(i18n.words(language)[f"sweep_by.{measure.metric}"] for language in ("en", "zh"))
 
 
 # --- what the reviewers found ---
@@ -349,3 +403,74 @@ def test_plain_text_has_no_prompt_to_answer(studio, form, tmp_path, tiny_model):
     )
     plan = planned(studio, form, texts, tiny_model, objective="grpo")
     assert "needs prompts" in plan["problem"]
+
+
+# --- from Simple to Advanced ---
+
+
+def switched(studio, form, wish, carried="{}", **changes):
+    """What the page notes when a mode was chosen, with some controls changed before."""
+    values = [changes.get(option.key, option.control.value) for option in form.options]
+    return TrainHandlers(studio, form).choose_mode(carried, *vars(wish).values(), *values)
+
+
+def test_going_to_advanced_carries_what_the_answers_chose(studio, form, preferences, tiny_model):
+    wish = Wish(str(tiny_model), preferences["id"], mode="advanced", task="classification")
+    noted = json.loads(switched(studio, form, wish))
+    assert noted["before"][:3] == ["lora", "sft", "lora"]
+    assert noted["after"][:3] == ["advice", "dpo", "lora"]
+    values = tuple(noted["after"][3:])
+    by_hand = Wish(str(tiny_model), preferences["id"], preset="advice", objective="dpo", tuner="lora")
+    simple_spec = training_wish.spec_of(
+        studio, form.options, simple(tiny_model, preferences, task="classification"), ()
+    )
+    assert training_wish.spec_of(studio, form.options, by_hand, values) == simple_spec
+    about, *columns = TrainHandlers(studio, form).carried(json.dumps(noted), *noted["after"][:3])
+    assert about["en"]
+    assert [column.visible for column in columns] == [
+        owner in ("", "tuner:lora", "objective:dpo") for owner, _ in form.columns
+    ]
+
+
+def test_a_look_at_simple_takes_nothing_back(studio, form, preferences, tiny_model):
+    wish = Wish(str(tiny_model), preferences["id"], mode="advanced")
+    first = switched(studio, form, wish)
+    looked = switched(studio, form, replace(wish, mode="simple"), first)
+    again = switched(studio, form, wish, looked, learning_rate=0.5)
+    assert "after" in json.loads(first)
+    assert "after" not in json.loads(again)
+    other = switched(studio, form, replace(wish, hurry="yes"), again)
+    assert "after" in json.loads(other), "another answer was given meanwhile"
+
+
+def test_without_advice_nothing_is_carried_and_nonsense_is_not_read(studio, form, preferences, tiny_model):
+    assert json.loads(switched(studio, form, Wish("starter", None, mode="advanced"))) == {}
+    wish = Wish(str(tiny_model), preferences["id"], mode="advanced")
+    for nonsense in ("", "[1]", "{", "null"):
+        assert "after" in json.loads(switched(studio, form, wish, nonsense))
+    late = TrainHandlers(studio, form).carried(switched(studio, form, wish), "full", "sft", "full")
+    assert all(update == gr.skip() for update in late), "the user has chosen another preset since"
+
+
+# --- Train on this ---
+
+
+def test_train_on_this_lands_on_an_objective_that_learns_from_the_rows(studio, tab, preferences, instructions):
+    on = DataHandlers(DataRoom(studio))
+
+    def used(dataset, looked, mode, objective):
+        updates = on.use(tab, dataset["id"], looked, mode, objective)
+        _, model, shown, preset, named, *_ = updates
+        values = dict(zip([option.key for option in tab.options], updates[7:], strict=False))
+        return model, shown, preset, named, values
+
+    _, shown, preset, objective, values = used(preferences, {}, "advanced", "sft")
+    assert (shown, preset, objective) == ("advanced", "dpo", "dpo")
+    assert values["learning_rate"] == read_presets()["dpo"].values()["learning_rate"]
+    _, shown, _, objective, values = used(preferences, {"max_length": 320}, "simple", "sft")
+    assert (shown, objective, values["max_length"]) == ("advanced", "dpo", 320)
+    for dataset, mode, objective in ((preferences, "advanced", "orpo"), (instructions, "advanced", "grpo"),
+                                     (preferences, "simple", "sft")):  # fmt: skip
+        _, shown, preset, named, values = used(dataset, {}, mode, objective)
+        assert (shown, preset, named) == (mode, gr.skip(), gr.skip()), objective
+        assert set(map(str, values.values())) == {str(gr.skip())}

@@ -22,17 +22,19 @@ assert not [name for name in sys.modules if name.split(".")[0] == "studio"]
 """
 EXACT = (
     "lora", "dora", "messages", "text", "ia3", "p_tuning_v2", "partial", "lora_plus", "shira", "adalora", "sft_after",
+    "bottleneck",
 )  # fmt: skip
 # Full fine-tuning and preference losses take the studio's short way on a CPU: the same arithmetic in another order.
 CLOSE = {"full": 1e-6, "dpo": 1e-6, "qlora": 1e-5, "orpo": 1e-5, "kto": 1e-5, "cpo": 1e-5, "reward": 1e-6}
 CLOSE |= {"full_after": 1e-6, "dpo_after": 1e-5, "reward_after": 1e-6, "grpo": 1e-4, "rloo": 1e-4}
+CLOSE |= {"ewc": 1e-5, "ppo": 1e-4, "judged": 1e-4}
 # What these begin with is found in the base's weights: measured to differ in the last bits.
 CLOSE |= {"pissa": 1e-5, "olora": 1e-5, "shira_largest": 1e-6}
 REWARDS = {
     "reward_words": 5, "reward_contains": "lamp, fog", "reward_format": "(..)*", "reward_answer": "number",
     "reward_json": True, "num_generations": 2, "num_iterations": 2, "max_completion_length": 8,
 }  # fmt: skip
-REWARDED = ("grpo", "rloo")
+REWARDED = ("grpo", "rloo", "judged")
 
 
 def chat_rows():
@@ -58,6 +60,7 @@ def datasets(lab, tmp_path_factory):
         "chat": chat_rows(),
         "texts": [{"text": f"the sea {i} and the fog"} for i in range(12)],
         "liked": liked_rows(),
+        "general": [{"instruction": f"name {i}", "input": "", "output": "gulls and sea"} for i in range(8)],
     }
     made = {name: import_rows(lab.workspace, write_rows(folder / f"{name}.jsonl", some)) for name, some in rows.items()}
     return {**made, "instructions": lab.instructions, "preferences": lab.preferences}
@@ -79,8 +82,13 @@ def specs(lab, datasets):
         made[name] = lab.spec("lora", tuner={"name": name}, **same)
     made["shira_largest"] = lab.spec("lora", tuner={"name": "shira", "mask_type": "magnitude"}, **same)
     fast = {"per_device_train_batch_size": 4, "learning_rate": 0.02, "warmup_steps": 0}
-    for name in REWARDED:
+    for name in ("grpo", "rloo"):
         made[name] = lab.spec("lora", objective={"name": name, **REWARDS}, **fast, **same)
+    ppo = {"name": "ppo", "reward_words": 5, "max_completion_length": 8, "num_ppo_epochs": 2}
+    made["ppo"] = lab.spec("lora", objective=ppo, **fast, **same)
+    made["bottleneck"] = lab.spec("lora", tuner={"name": "bottleneck"}, **same)
+    general = {"general_dataset": datasets["general"], "general_share": 0.0, "ewc_lambda": 1e4, "ewc_rows": 4}
+    made["ewc"] = lab.spec("full", learning_rate=1e-3, **general, **same)
     made["kto"] = lab.spec("lora", dataset=datasets["liked"], objective={"name": "kto"}, **same)
     return made
 
@@ -89,7 +97,11 @@ def later_specs(lab, datasets, before):
     """The same of jobs that continue from one in `before`, {name: job}."""
     same = {"dtype": "float32", "max_length": 64}
     preferences = {"dataset": datasets["preferences"], "start_from": before["lora"], **same}
+    rules = {"reward_words": 5, "num_generations": 2, "num_iterations": 2, "max_completion_length": 8}
+    judged = {"name": "grpo", "reward_model": before["reward"], **rules}
+    fast = {"per_device_train_batch_size": 4, "learning_rate": 0.02, "warmup_steps": 0}
     return {
+        "judged": lab.spec("lora", objective=judged, **fast, **same),
         "sft_after": lab.spec("lora", start_from=before["lora"], **same),
         "dpo_after": lab.spec("lora", objective={"name": "dpo"}, **preferences),
         "reward_after": lab.spec("lora", objective={"name": "reward"}, **preferences),
@@ -152,6 +164,10 @@ def test_where_a_cpu_sums_in_another_order_the_losses_are_as_good_as_equal(told,
     assert again == pytest.approx(own, rel=CLOSE[name], abs=1e-6 if name in REWARDED else 0)
     assert len(set(own)) > 1
     assert max(abs(loss) for loss in own) > 0.05
+
+
+def test_what_holds_weights_back_changes_the_losses(told):
+    assert told["ewc"][0][1:] != told["full"][0][1:]
 
 
 def test_the_script_saves_what_it_learned(told, root):

@@ -16,18 +16,19 @@ from studio.data.dataset import verified_examples
 from studio.errors import UserError
 from studio.jobs.code.axolotl import EVAL, TRAIN, axolotl_yaml
 from studio.jobs.code.axolotl_rows import axolotl_rows
+from studio.jobs.code.own_code import HELD, JUDGE, Judge
 from studio.jobs.code.script import START, WEIGHTS, script_of
-from studio.jobs.earlier_jobs import starting_adapter, starting_model
+from studio.jobs.earlier_jobs import find_reward_model, starting_adapter, starting_model
 from studio.jobs.spec import TrainSpec
 from studio.jobs.store import JobView
-from studio.jobs.training_data import TrainingData, gather
+from studio.jobs.training_data import TrainingData, ewc_examples, gather
 from studio.starter_model import HUB_ID
-from studio.workspace import Workspace
+from studio.workspace import MODEL, ORIGIN, Workspace, read_json
 
 SCRIPT, PRESET, AXOLOTL = "train.py", "job.yaml", "axolotl.yaml"
 KINDS = {"script": SCRIPT, "yaml": PRESET, "axolotl": AXOLOTL}
 ROWS = {  # what each of them reads
-    "script": ("train.jsonl", "eval.jsonl"),
+    "script": ("train.jsonl", "eval.jsonl", HELD),
     "yaml": ("data.jsonl", "eval-data.jsonl", "mix.jsonl"),
     "axolotl": (TRAIN, EVAL),
 }
@@ -59,6 +60,7 @@ class JobCode:
             config=self._config(),
             started=self.view.state.started,
             continues=starting_adapter(self.spec, self.workspace) is not None,
+            judge=self._judge(),
         )
 
     def preset(self) -> str:
@@ -106,7 +108,7 @@ class JobCode:
                 continue
             written += files
             if kind == "script":
-                written += self._copy_start(folder)
+                written += [*self._copy_start(folder), *self._copy_judge(folder)]
         if told:
             (folder / README).write_text("\n".join(told) + "\n", encoding="utf-8")
             written.append(README)
@@ -128,6 +130,26 @@ class JobCode:
         shutil.copyfile(adapter / WEIGHTS, folder / START / WEIGHTS)
         return [f"{START}/{WEIGHTS}"]
 
+    def _judge(self) -> Judge | None:
+        """The reward model that the job names. Raises UserError when it is gone or does not fit."""
+        if not getattr(self.spec.objective, "reward_model", ""):
+            return None
+        folder = find_reward_model(self.spec, self.workspace, self._folder())
+        tuner = read_json(folder / ORIGIN)["tuner"]
+        whole = str(folder) if folder.name == MODEL else ""
+        return Judge(tuner=tuner, base_model=self._public_name(), whole=whole)
+
+    def _copy_judge(self, folder: Path) -> list[str]:
+        """Put the adapter that rewards beside the script; its files' names. A whole model stays where it is."""
+        judge = self._judge()
+        if judge is None or judge.whole:
+            return []
+        found = find_reward_model(self.spec, self.workspace, self._folder())
+        (folder / JUDGE).mkdir()
+        for name in (WEIGHTS, "adapter_config.json"):
+            shutil.copyfile(found / name, folder / JUDGE / name)
+        return [f"{JUDGE}/{name}" for name in (WEIGHTS, "adapter_config.json")]
+
     def _earlier_jobs(self) -> list[str]:
         """A sentence for each job of the workspace that the preset needs."""
         start, marks = _line(self.spec.start_from), _line(getattr(self.spec.objective, "reward_model", ""))
@@ -145,11 +167,12 @@ class JobCode:
                 for name, one in zip(ROWS["yaml"], references, strict=True)
                 if one
             }
-        parts = {name: part for name, part in zip(ROWS[kind], (data.train, data.evaluation), strict=True) if part}
+        parts = {name: part for name, part in zip(ROWS[kind][:2], (data.train, data.evaluation), strict=True) if part}
         if kind == "axolotl":
             base = self._folder()
             return {name: _lines(axolotl_rows(part, self.spec, base)) for name, part in parts.items()}
-        return {name: _lines(part) for name, part in parts.items()}
+        held = {HELD: _lines(ewc_examples(self.spec, self.workspace))} if self.spec.ewc_lambda else {}
+        return {name: _lines(part) for name, part in parts.items()} | held
 
     def _command(self) -> str:
         spec = self.spec

@@ -1,5 +1,6 @@
 """A spec as a Python script on plain transformers, PEFT and TRL, which gives the job's own losses."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -9,6 +10,16 @@ from studio import hardware
 from studio.errors import UserError
 from studio.jobs.code import INSTEAD
 from studio.jobs.code.loading_code import loading, model_class, scores
+from studio.jobs.code.own_code import (
+    BOTTLENECK,
+    HOLDING,
+    PPO,
+    SOFT,
+    Judge,
+    holding,
+    judging,
+    source_of,
+)  # fmt: skip
 from studio.jobs.code.reward_code import reward_code
 from studio.jobs.code.tuner_code import TunerCode, call, tuner_code
 from studio.jobs.events import Started
@@ -20,7 +31,6 @@ PARTS = Path(__file__).parent / "parts"
 PACKAGES = ("torch", "transformers", "peft", "trl", "datasets")
 START, WEIGHTS = "start_adapter", "adapter_model.safetensors"  # the folder beside the script that it begins with
 CONTINUING = ("get_peft_model", "get_peft_model_state_dict", "load_peft_weights", "set_peft_model_state_dict")
-SOFT = ("prompt_tuning", "p_tuning", "prefix_tuning", "p_tuning_v2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +39,7 @@ class ObjectiveCode:
 
     `untouched`: the trainer's method that would tokenise the rows, and `given`, what it gives in place of that.
     `rows` and `reading`: the parts that make rows and read a file. `soft`: whether a soft prompt needs nothing more.
+    `own`: files of studio/methods that hold the trainer, where there is no module.
     """
 
     module: str
@@ -40,6 +51,7 @@ class ObjectiveCode:
     rows: str = ""
     reading: str = "reading"
     soft: bool = False
+    own: tuple[str, ...] = ()
 
 
 PROMPTS: dict[str, Any] = {"untouched": "_tokenize_prompts", "given": "rows, None, {}", "rows": "prompts"}
@@ -66,6 +78,7 @@ OBJECTIVE_CODE = {
     "reward": ObjectiveCode(module="trl", trainer="RewardTrainer", config="RewardConfig"),
     "grpo": ObjectiveCode(module="trl", trainer="GRPOTrainer", config="GRPOConfig", **PROMPTS),
     "rloo": ObjectiveCode(module="trl", trainer="RLOOTrainer", config="RLOOConfig", **PROMPTS),
+    "ppo": ObjectiveCode(module="", trainer="PPOTrainer", config="PPOConfig", rows="prompts", own=PPO),
 }
 
 
@@ -76,48 +89,56 @@ def script_of(
     config: dict[str, Any],
     started: Started | None = None,
     continues: bool = False,
+    judge: Judge | None = None,
 ) -> str:
     """The script of a job; `config` is the base model's config.json. Raises UserError with the reason why not.
 
-    `continues`: it begins with the adapter of an earlier job, which lies beside it in the folder START.
+    `continues`: it begins with the adapter of an earlier job, which lies beside it in the folder START. `judge`: the
+    reward model; an adapter lies beside it too.
     """
-    _refuse_what_trl_lacks(spec)
     objective = OBJECTIVE_CODE[spec.objective.name]
+    _refuse_what_trl_lacks(spec, objective, judge)
     tuner = tuner_code(spec, config, base_model)
     rewards, names = reward_code(spec.objective) if OBJECTIVES[spec.objective.name].rewarded else ("", [])
+    if judge is not None:
+        rewards, names = f"{rewards}\n\n\n{judging(judge)}" if names else judging(judge), [*names, "reward_model"]
     if names:
         objective = replace(objective, arguments=f"    reward_funcs=[{', '.join(names)}],\n")
     before = _continuing(spec, tuner) if continues else tuner.before
+    ready = ["judge = load_judge()"] if judge is not None else []
     blocks = [
-        _head(spec, objective, tuner, base_model, continues),
+        _head(spec, objective, tuner, base_model, continues, judge),
+        *_own_source(spec, objective, judge),
         _part("tokens"),
         _part(f"rows_{objective.rows or spec.objective.name}"),
         _part(objective.reading),
         *([rewards] if rewards else []),
         loading(spec, started),
         *([f"# What learns\n{before}\n"] if before else []),
+        *ready,
         _training(spec, objective, tuner, continues),
     ]
     return "\n\n\n".join(block.strip("\n") for block in blocks) + "\n"
 
 
-def _refuse_what_trl_lacks(spec: TrainSpec) -> None:
-    title = OBJECTIVES[spec.objective.name].title
-    objective = OBJECTIVE_CODE.get(spec.objective.name)
-    if objective is None:
-        raise UserError(f"{title} cannot be said in plain TRL: its trainer is the studio's own.", INSTEAD)
-    if getattr(spec.objective, "reward_model", ""):
-        raise UserError(
-            "A reward model marks the answers; the studio gives it the tokens that it learned on, TRL others.",
-            INSTEAD,
-        )
+def _refuse_what_trl_lacks(spec: TrainSpec, objective: ObjectiveCode, judge: Judge | None) -> None:
+    if getattr(spec.objective, "reward_model", "") and judge is None:
+        raise UserError("The reward model of this job is not here.", INSTEAD)
     if spec.tuner.name in SOFT and not objective.soft:
         raise UserError(
-            f"TRL's {objective.trainer} does not count in a soft prompt before the text; the studio corrects that.",
+            f"{objective.trainer} does not count in a soft prompt before the text; the studio corrects that.",
             INSTEAD,
         )
+
+
+def _own_source(spec: TrainSpec, objective: ObjectiveCode, judge: Judge | None) -> Iterator[str]:
+    """The studio's files that the libraries have no word for."""
+    if spec.tuner.name == "bottleneck" or (judge is not None and judge.tuner == "bottleneck"):
+        yield f"# The bottleneck adapter, which PEFT has not\n{source_of(BOTTLENECK)}"
+    if objective.own:
+        yield f"# PPO, which TRL has no more\n{source_of(objective.own)}"
     if spec.ewc_lambda:
-        raise UserError("Elastic weight consolidation is the studio's own; TRL has none.", INSTEAD)
+        yield _part("consolidation")
 
 
 def _continuing(spec: TrainSpec, tuner: TunerCode) -> str:
@@ -135,16 +156,29 @@ def _part(name: str) -> str:
     return (PARTS / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def _head(spec: TrainSpec, objective: ObjectiveCode, tuner: TunerCode, base_model: str, continues: bool) -> str:
+def _head(
+    spec: TrainSpec,
+    objective: ObjectiveCode,
+    tuner: TunerCode,
+    base_model: str,
+    continues: bool,
+    judge: Judge | None,
+) -> str:
     packages = " ".join(f"{name}=={metadata.version(name).partition('+')[0]}" for name in PACKAGES)
     quantized = " bitsandbytes" if spec.quantization != "none" else ""
     quantizing = ["BitsAndBytesConfig"] if quantized else []
     seeded = ["set_seed"] if scores(spec) else []
-    transformers = [model_class(spec), "AutoTokenizer", *quantizing, *tuner.transformers, *seeded]
+    judging_class = ["AutoModelForSequenceClassification"] if judge is not None else []
+    transformers = [*judging_class, model_class(spec), "AutoTokenizer", *quantizing, *tuner.transformers, *seeded]
     what = f"{OBJECTIVES[spec.objective.name].title}, {TUNERS[spec.tuner.name].title}"
     expressions = "import re\n" if OBJECTIVES[spec.objective.name].rewarded else ""
-    names = [tuner.name, *(CONTINUING if continues else ())]
-    peft = f"from peft import {', '.join(names)}\n" if tuner.name else ""
+    names = [
+        *(["PeftModel"] if judge is not None and not judge.whole else []),
+        *([tuner.name] if tuner.name and not tuner.own else []),
+        *(CONTINUING if continues else ()),
+    ]
+    peft = f"from peft import {', '.join(names)}\n" if names else ""
+    trl = f"from {objective.module} import {objective.config}, {objective.trainer}\n" if objective.module else ""
     begun = f"\nBegins with the adapter of the job {_quoted(spec.start_from)}: {START}/{WEIGHTS}."
     begins = begun if continues else ""
     return f'''"""{_quoted(spec.name or "a job")}: {what}. Made by the Fine-tuning Studio; it needs nothing of it.
@@ -161,8 +195,7 @@ import random
 import torch
 from datasets import Dataset
 {peft}{tuner.imports}from transformers import {", ".join(transformers)}
-from {objective.module} import {objective.config}, {objective.trainer}
-
+{trl}
 HERE = Path(__file__).resolve().parent
 BASE_MODEL = {base_model!r}
 MAX_LENGTH = {spec.max_length}
@@ -184,7 +217,7 @@ def _training(spec: TrainSpec, objective: ObjectiveCode, tuner: TunerCode, conti
     return f'''class Trainer({objective.trainer}):
     def {objective.untouched}(self, rows, *args, **kwargs):
         return {objective.given}  # they are tokenised already
-{tuner.methods}
+{tuner.methods}{HOLDING if spec.ewc_lambda else ""}
 
 train_rows = read("train.jsonl")
 eval_rows = read("eval.jsonl") if (HERE / "eval.jsonl").is_file() else []
@@ -204,7 +237,7 @@ trainer = Trainer(
     eval_dataset=Dataset.from_list(eval_rows) if eval_rows else None,
     processing_class=tokenizer,
 {objective.arguments}{peft if tuner.name and not continues else ""})
-{on_cpu}{tuner.after}trainer.train()
+{on_cpu}{tuner.after}{holding(spec) if spec.ewc_lambda else ""}trainer.train()
 {tuner.saving or "trainer.save_model"}(str(HERE / "{result}"){tuner.saved})
 print(json.dumps([entry["loss"] for entry in trainer.state.log_history if "loss" in entry]))
 '''

@@ -9,7 +9,6 @@ from studio.jobs.code import INSTEAD
 from studio.jobs.spec import TrainSpec
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.targets import modules, names_of
-from studio.methods.tuners import TUNERS
 from studio.methods.tuners.lora import BEGINNINGS, changes_base
 
 Config = dict[str, Any]
@@ -22,6 +21,7 @@ class TunerCode:
     `before`: lines run on the loaded model; `after`: on the trainer. `methods`: more of the trainer's, as lines.
     `saving`: what saves in place of trainer.save_model, `saved`: its further arguments. `transformers`: names
     imported from there; `imports`: lines. `wrap`: a function of `before` that the configuration goes through.
+    `own`: the configuration's class is not PEFT's but stands in the script.
     """
 
     name: str = ""
@@ -34,15 +34,13 @@ class TunerCode:
     transformers: tuple[str, ...] = ()
     imports: str = ""
     wrap: str = ""
+    own: bool = False
 
 
 def tuner_code(spec: TrainSpec, config: Config, base_model: str) -> TunerCode:
     """How plain PEFT says a spec's tuner on a model. Raises UserError with the reason where it cannot."""
     options: Any = spec.tuner
-    maker = MAKERS.get(options.name)
-    if maker is None:
-        raise UserError(f"{TUNERS[options.name].title} cannot be said in plain PEFT: {REASONS[options.name]}", INSTEAD)
-    made = maker(options, config, base_model)
+    made = MAKERS[options.name](options, config, base_model)
     if made.saving and OBJECTIVES[spec.objective.name].task_type == "SEQ_CLS":
         raise UserError(f"PEFT's conversion of {options.init_lora_weights} leaves a reward model's head out.", INSTEAD)
     return made
@@ -52,9 +50,6 @@ def call(name: str, values: Config, indent: str) -> str:
     """The call of a class with its values, a line each."""
     inner = "\n".join(f"{indent}{key}={value!r}," for key, value in values.items())
     return f"{name}(\n{inner}\n{indent[4:]})"
-
-
-REASONS = {"bottleneck": "PEFT has no such adapter; the studio brings its own."}
 
 
 def _full(options: Any, config: Config, base_model: str) -> TunerCode:
@@ -178,6 +173,16 @@ def _ia3(options: Any, config: Config, base_model: str) -> TunerCode:
     return TunerCode(name="IA3Config", values=values)
 
 
+def _bottleneck(options: Any, config: Config, base_model: str) -> TunerCode:
+    names = names_of(config)
+    values = {
+        "bottleneck_size": options.bottleneck_size,
+        "activation": options.activation,
+        "target_modules": [names.feedforward_out, *([names.output] if options.placement == "houlsby" else [])],
+    }
+    return TunerCode(name="BottleneckConfig", values=values, own=True)
+
+
 def _prompt_tuning(options: Any, config: Config, base_model: str) -> TunerCode:
     values = options.library_options()
     if options.prompt_tuning_init == "TEXT":
@@ -202,6 +207,7 @@ MAKERS: dict[str, Callable[[Any, Config, str], TunerCode]] = {
     "adalora": _adalora,
     "shira": _shira,
     "ia3": _ia3,
+    "bottleneck": _bottleneck,
     "prompt_tuning": _prompt_tuning,
     "p_tuning": _p_tuning,
     "prefix_tuning": _prefix,

@@ -19,6 +19,28 @@ class Chart:
     metrics: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What jobs are compared by: a name in the metrics events, and whether more of it is better.
+
+    `scaled`: its size depends on the objective's own options (a loss grows with beta), so it compares none of them.
+    """
+
+    metric: str
+    higher: bool = False
+    scaled: bool = True
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it is measured on examples that are not learned from."""
+        return self.metric.startswith("eval_")
+
+
+LOSSES = (Measure(metric="eval_loss"), Measure(metric="loss"))
+REWARDS = tuple(Measure(metric=name, higher=True, scaled=False) for name in ("eval_reward", "reward"))
+RANKED_RIGHT = tuple(
+    Measure(metric=name, higher=True, scaled=False) for name in ("eval_rewards/accuracies", "rewards/accuracies")
+)
 COMMON_CHARTS = (
     Chart(name="loss", metrics=("loss", "eval_loss")),
     Chart(name="learning_rate", metrics=("learning_rate",)),
@@ -60,7 +82,7 @@ class Objective:
     that the trainer does not know. `task_type`, PEFT's word: SEQ_CLS for a model that gives a text one number.
     `reference`: whether the model is compared with what it was at the start. `rewarded`: whether the model writes
     answers itself and learns from the reward that they get. `sees_soft_prompts`: whether the trainer knows that the
-    logits of a soft prompt come before those of the text.
+    logits of a soft prompt come before those of the text. `measures`: what jobs are compared by, the best one first.
     """
 
     name: str
@@ -81,3 +103,4 @@ class Objective:
     rewarded: bool = False
     sees_soft_prompts: bool = True
     charts: tuple[Chart, ...] = COMMON_CHARTS
+    measures: tuple[Measure, ...] = LOSSES

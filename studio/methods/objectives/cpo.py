@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from studio.methods.objectives.contract import PREFERENCE_CHARTS, Chart, Objective
+from studio.methods.objectives.contract import LOSSES, PREFERENCE_CHARTS, RANKED_RIGHT, Chart, Objective
 from studio.methods.objectives.orpo import columns
 from studio.methods.options import Options
 
@@ -63,6 +63,7 @@ CPO = Objective(
     trainer=trainer,
     sees_soft_prompts=False,
     sequences_per_row=2,
+    measures=(*LOSSES, *RANKED_RIGHT),
     charts=(
         *PREFERENCE_CHARTS[:4],
         Chart(name="nll", metrics=("nll_loss", "eval_nll_loss")),

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from studio.data.chat_template import Sequence
 from studio.errors import UserError
-from studio.methods.objectives.contract import PREFERENCE_CHARTS, Objective
+from studio.methods.objectives.contract import LOSSES, PREFERENCE_CHARTS, RANKED_RIGHT, Objective
 from studio.methods.options import Options
 
 Loss = Literal[
@@ -79,5 +79,6 @@ DPO = Objective(
     trainer=trainer,
     sequences_per_row=2,
     reference=True,
+    measures=(*LOSSES, *RANKED_RIGHT),
     charts=PREFERENCE_CHARTS,
 )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from studio.errors import UserError
-from studio.methods.objectives.contract import COMMON_CHARTS, Chart, Objective
+from studio.methods.objectives.contract import COMMON_CHARTS, REWARDS, Chart, Objective
 from studio.methods.rewards import RewardedOptions, answer_of, check_reward, prompts
 
 REWARD_CHARTS = (
@@ -106,5 +106,6 @@ GRPO = Objective(
     unused=("max_length",),
     reference=True,
     rewarded=True,
+    measures=REWARDS,
     charts=REWARD_CHARTS,
 )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from studio.data.chat_template import IGNORED, Sequence
-from studio.methods.objectives.contract import PREFERENCE_CHARTS, Chart, Objective
+from studio.methods.objectives.contract import LOSSES, PREFERENCE_CHARTS, RANKED_RIGHT, Chart, Objective
 from studio.methods.options import Options
 
 
@@ -52,6 +52,7 @@ ORPO = Objective(
     trainer=trainer,
     sees_soft_prompts=False,
     sequences_per_row=2,
+    measures=(*LOSSES, *RANKED_RIGHT),
     charts=(
         *PREFERENCE_CHARTS[:4],
         Chart(name="odds", metrics=("log_odds_chosen", "log_odds_ratio")),

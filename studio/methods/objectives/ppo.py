@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from studio.methods.objectives.contract import COMMON_CHARTS, Chart, Objective
+from studio.methods.objectives.contract import COMMON_CHARTS, REWARDS, Chart, Objective
 from studio.methods.rewards import RewardedOptions, answer_of, check_reward, prompts
 
 
@@ -102,9 +102,10 @@ PPO = Objective(
     unused=("max_length",),
     reference=True,
     rewarded=True,
+    measures=REWARDS,
     charts=(
         Chart(name="reward", metrics=("reward", "eval_reward")),
-        Chart(name="kl", metrics=("kl",)),
+        Chart(name="kl", metrics=("kl", "eval_kl")),
         Chart(name="ppo_losses", metrics=("policy_loss", "value_loss")),
         Chart(name="clip_ratio", metrics=("clip_ratio",)),
         Chart(name="answer_length", metrics=("completions/mean_length",)),

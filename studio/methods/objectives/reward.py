@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from studio.data.chat_template import Sequence
-from studio.methods.objectives.contract import COMMON_CHARTS, Chart, Objective
+from studio.methods.objectives.contract import COMMON_CHARTS, LOSSES, Chart, Measure, Objective
 from studio.methods.options import Options
 
 
@@ -50,6 +50,7 @@ REWARD = Objective(
     trainer=trainer,
     sequences_per_row=2,
     task_type="SEQ_CLS",
+    measures=(Measure(metric="eval_accuracy", higher=True, scaled=False), *LOSSES),
     charts=(
         COMMON_CHARTS[0],
         Chart(name="ranking", metrics=("accuracy", "eval_accuracy")),

@@ -48,24 +48,24 @@
   };
   async function draw(element, body) {
     const trials = body.trials, done = trials.filter((trial) => ["completed", "stopped", "failed", "interrupted"].includes(trial.status)).length;
-    const evaluates = trials.some((trial) => trial.best_eval_loss !== null);
-    const columns = ["sweep_value", evaluates ? "sweep_eval" : "sweep_loss", "sweep_trained", "sweep_time", "sweep_size", "sweep_status"];
+    const measure = word(`sweep_by.${body.metric}`), better = S.say(body.higher ? "sweep_higher" : "sweep_lower", { measure });
+    const columns = ["sweep_value", `sweep_by.${body.metric}`, "sweep_trained", "sweep_time", "sweep_size", "sweep_status"];
     const row = (trial) => make("tr", { class: trial.best ? "best" : "", "data-job": trial.job },
       make("td", {}, make("button", { type: "button", class: "st-link", onclick: () => S.openJob(trial.job) }, trial.label), trial.best ? make("em", { class: "st-badge good" }, word("sweep_best")) : null),
-      ...[S.number(evaluates ? trial.best_eval_loss : trial.loss, 4), S.number(trial.trainable_parameters), S.duration(trial.seconds), bytes(trial.result_bytes), word(`status_${trial.status}`)].map((text) => make("td", {}, text)));
+      ...[S.number(trial.score, 4), S.number(trial.trainable_parameters), S.duration(trial.seconds), bytes(trial.result_bytes), word(`status_${trial.status}`)].map((text) => make("td", {}, text)));
     let plot = element.querySelector("#plot-sweep");
     const table = make("div", { class: "st-guide-table" }, make("table", { id: "sweep-table" }, make("thead", {}, make("tr", {}, ...columns.map((key) => make("th", {}, word(key))))), make("tbody", {}, ...trials.map(row))));
     if (!plot) {
       plot = make("div", { class: "st-plot", id: "plot-sweep" });
       element.replaceChildren(make("div", { class: "st-card st-sweep" }, make("div", { class: "st-card-head" }), plot, make("div", { class: "st-sweep-table" })));
     }
-    element.querySelector(".st-card-head").replaceChildren(make("h3", {}, S.say("sweep_title", { keys: body.keys.join(", ") })), make("span", { class: `st-pill ${done === trials.length ? "completed" : "running"}` }, S.say("sweep_so_far", { done, n: trials.length })));
+    element.querySelector(".st-card-head").replaceChildren(make("h3", {}, S.say("sweep_title", { keys: body.keys.join(", ") })), make("span", { class: "st-note", id: "sweep-measure" }, better), make("span", { class: `st-pill ${done === trials.length ? "completed" : "running"}` }, S.say("sweep_so_far", { done, n: trials.length })));
     element.querySelector(".st-sweep-table").replaceChildren(table);
     const Plotly = await S.loadPlotly();
     const shades = ["--st-c1", "--st-c2", "--st-c3", "--st-c4", "--st-c5"];
-    const data = trials.map((trial, index) => ({ type: "scatter", mode: "lines+markers", name: trial.label, x: trial.points.map(([step]) => step), y: trial.points.map(([, loss]) => loss), line: { color: colour(shades[index % shades.length]), width: trial.best ? 3.5 : 1.8, dash: index < shades.length ? "solid" : "dot" } }));
+    const data = trials.map((trial, index) => ({ type: "scatter", mode: "lines+markers", name: trial.label, x: trial.points.map(([step]) => step), y: trial.points.map(([, value]) => value), line: { color: colour(shades[index % shades.length]), width: trial.best ? 3.5 : 1.8, dash: index < shades.length ? "solid" : "dot" } }));
     const axis = { gridcolor: colour("--st-grid"), linecolor: colour("--st-grid"), tickfont: { color: colour("--st-muted"), size: 11 } };
-    const layout = { margin: { l: 44, r: 12, t: 8, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: colour("--st-muted") }, showlegend: true, legend: { orientation: "h", y: -0.18 }, xaxis: { ...axis, ...(Math.max(0, ...data.flatMap((line) => line.x)) <= 12 ? { dtick: 1 } : {}) }, yaxis: axis };
+    const layout = { margin: { l: 44, r: 12, t: 8, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: colour("--st-muted") }, showlegend: true, legend: { orientation: "h", y: -0.18 }, xaxis: { ...axis, ...(Math.max(0, ...data.flatMap((line) => line.x)) <= 12 ? { dtick: 1 } : {}) }, yaxis: { ...axis, title: { text: measure, font: { size: 11 } }, automargin: true } };
     await Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
   }
 

@@ -24,6 +24,14 @@
       make("details", { class: "st-why", open }, make("summary", {}, word("train_advice_why")), make("dl", {}, ...valued.flatMap(why)))));
   };
 
+  /* ---- Simple → Advanced: the advice goes into the form, but for what the user changed while it was on its way ---- */
+  S.carry = (carried, now) => {
+    const { before, after } = JSON.parse(carried || "{}"), same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+    const METHODS = 3; // preset, objective, tuner: with another one chosen, the advice is not wanted any more
+    if (!after || !same(before.slice(0, METHODS), now.slice(0, METHODS))) return now;
+    return now.map((value, index) => (same(value, before[index]) ? after[index] : value));
+  };
+
   /* ---- the guide ---- */
   let guide = null;
   const loadGuide = () => (guide ||= fetch("api/guide").then((response) => response.json()));
@@ -40,10 +48,11 @@
   }
 
   /* ---- what is not possible is grey, with the reason; a grey choice cannot be chosen by mouse, finger or keyboard ---- */
-  const MENUS = ["objective", "tuner", "option-quantization", "preset"];
+  const menus = new Set(); // all that have ever had an impossible choice: one may have become possible
   S.impossible = {};
   S.greyOut = () => {
-    for (const id of MENUS) {
+    for (const id of Object.keys(S.impossible)) menus.add(id);
+    for (const id of menus) {
       for (const entry of document.querySelectorAll(`#${id} ul[role=listbox] li[data-index]`)) {
         const reason = (S.impossible[id] || {})[entry.dataset.index];
         entry.classList.toggle("st-impossible", Boolean(reason));
@@ -64,7 +73,7 @@
   /* Gradio deals with a key some moments later: only then is it known which entry Enter would choose. */
   const SETTLED = 40; // milliseconds
   document.addEventListener("keydown", (event) => {
-    const input = event.target, menu = event.key === "Enter" && event.isTrusted && MENUS.find((id) => input.closest?.(`#${id}`));
+    const input = event.target, menu = event.key === "Enter" && event.isTrusted && [...menus].find((id) => input.closest?.(`#${id}`));
     if (!menu) return;
     event.preventDefault();
     event.stopPropagation();

@@ -9,12 +9,15 @@ import gradio as gr
 
 from studio.data.sources import SUFFIXES
 from studio.errors import UserError
+from studio.jobs.chain import preset_for
 from studio.jobs.studio import SAMPLES, Studio
 from studio.ui.data_room import DataRoom, Look
 from studio.ui.feedback import guarded
 from studio.ui.i18n import word
 from studio.ui.menus import dataset_choice
 from studio.ui.tabs.train import TrainTab
+from studio.ui.training_carry import fitting_values
+from studio.ui.training_events import filled_form
 from studio.ui.widgets import widget
 
 SAMPLE_FILES = {"keeper": SAMPLES / "lighthouse-keeper.jsonl", "plain": SAMPLES / "plain-answers.jsonl"}
@@ -100,12 +103,25 @@ class DataHandlers:
         """A page that opens → the menu, with the data set that its address names."""
         return dataset_choice(self._studio, request.query_params.get("dataset"))
 
-    def use(self, dataset_id: str | None, looked: Any) -> Any:
-        """The button → the Train tab with this data set, and with the model and options that it was looked at."""
+    def use(self, train: TrainTab, dataset_id: str | None, looked: Any, mode: str, objective: str) -> Any:
+        """The button → the Train tab with this data set, and with the model and options that it was looked at.
+
+        An advanced form whose objective cannot learn from these rows begins with a preset that can.
+        """
         given = looked if isinstance(looked, dict) else {}
+        model, *options = carried(given)
         # The simple form decides these options by itself: who has chosen one goes on in the other.
-        mode = "advanced" if any(key in given for key in CARRIED) else gr.skip()
-        return dataset_choice(self._studio, dataset_id), *carried(given), mode, gr.Tabs(selected="train")
+        shown = "advanced" if any(key in given for key in CARRIED) else mode
+        chosen = {CARRIED[key]: given[key] for key in CARRIED if key in given}
+        values = None
+        if dataset_id and shown == "advanced":
+            values = fitting_values(self._studio, dataset_id, objective, chosen)
+        form = filled_form(train.form, preset_for(values["objective"]["name"]), values) if values else None
+        if form is None:
+            form = [gr.skip()] * (4 + len(train.form.options) + len(train.form.columns))
+            for key, value in zip(CARRIED.values(), options, strict=True):
+                form[4 + [option.key for option in train.options].index(key)] = value
+        return dataset_choice(self._studio, dataset_id), model, shown, *form, gr.Tabs(selected="train")
 
 
 def wire(room: DataRoom, tab: DataTab, blocks: gr.Blocks, tabs: gr.Tabs, train: TrainTab) -> None:
@@ -118,13 +134,14 @@ def wire(room: DataRoom, tab: DataTab, blocks: gr.Blocks, tabs: gr.Tabs, train: 
         button.click(guarded(partial(on.take_sample, name)), None, tab.dataset, **loud)
     tab.dataset.change(guarded(on.show), tab.dataset, [tab.room, tab.use], **quiet)
     tab.messenger.arrived(guarded(on.arrive), None, tab.dataset, **quiet)
-    controls = {option.key: option.control for option in train.options if option.key in CARRIED.values()}
-    options = [controls[key] for key in CARRIED.values()]
+    filled = [train.preset, train.objective, train.tuner, train.about, *(option.control for option in train.options)]
+    columns = [column for _, column in train.form.columns]
     tab.use.click(
-        guarded(on.use),
-        [tab.dataset, tab.messenger],
-        [train.dataset, train.base_model, *options, train.mode, tabs],  # tabs last: arriving there reads what was set
-        js="(dataset) => [dataset, Studio.data.changed()]",
+        guarded(partial(on.use, train)),
+        [tab.dataset, tab.messenger, train.mode, train.objective],
+        # tabs last: arriving there reads what was set
+        [train.dataset, train.base_model, train.mode, *filled, *columns, tabs],
+        js="(dataset, looked, ...rest) => [dataset, Studio.data.changed(), ...rest]",
         **quiet,
     )
     blocks.load(guarded(on.refresh), None, tab.dataset, **quiet)

@@ -15,6 +15,7 @@ from studio.ui.advising import CARDS, HERE
 from studio.ui.i18n import word
 from studio.ui.menus import base_model_choices
 from studio.ui.option_form import Option, OptionForm
+from studio.ui.training_carry import MERGE
 from studio.ui.training_events import TrainHandlers
 from studio.ui.training_wish import ADVICE, MODES
 from studio.ui.widgets import widget
@@ -45,6 +46,7 @@ class TrainTab:
     base_model: gr.Dropdown
     dataset: gr.Dropdown
     mode: gr.Radio
+    carried: gr.Textbox
     task: gr.Dropdown
     card: gr.Dropdown
     hurry: gr.Radio
@@ -86,6 +88,7 @@ def build(studio: Studio) -> TrainTab:
         with gr.Column(scale=8, min_width=340):
             modes = [(word(f"train_mode_{mode}"), mode) for mode in MODES]
             mode = gr.Radio(choices=modes, value=MODES[0], show_label=False, interactive=True, elem_id="form-mode")
+            carried = gr.Textbox(visible="hidden", elem_id="form-carried")
             parts = _questions(studio)
             advice = widget("advice", elem_id="advice")
             use_advice = gr.Button(word("train_use_advice"), size="sm", elem_id="use-advice")
@@ -106,7 +109,7 @@ def build(studio: Studio) -> TrainTab:
             name = gr.Textbox(label=word("train_name"), max_lines=1, interactive=True, elem_id="job-name")
             start = gr.Button(word("train_start"), variant="primary", size="lg", elem_id="start")
     more: dict[str, Any] = {"advice": advice, "use_advice": use_advice, "summary": summary, "start": start}
-    return TrainTab(mode=mode, form=form, name=name, **more, **parts)
+    return TrainTab(mode=mode, carried=carried, form=form, name=name, **more, **parts)
 
 
 def _questions(studio: Studio) -> dict[str, Any]:
@@ -212,6 +215,10 @@ def wire(studio: Studio, tab: TrainTab, blocks: gr.Blocks, page: gr.Tab, tabs: g
     filled = [tab.mode, tab.preset, tab.objective, tab.tuner, tab.about, *controls, *columns]
     tab.preset.input(on.choose_preset, asked, filled, **quiet)
     tab.use_advice.click(on.use_advice, asked, filled, **quiet)
+    methods = [tab.preset, tab.objective, tab.tuner]
+    switched = tab.mode.input(on.choose_mode, [tab.carried, *everything], tab.carried, **quiet)
+    merged = switched.then(None, [tab.carried, *methods, *controls], [*methods, *controls], js=MERGE)
+    merged.then(on.carried, [tab.carried, *methods], [tab.about, *columns], **quiet)
     for menu in (tab.objective, tab.tuner):
         menu.input(on.choose_method, [tab.objective, tab.tuner], columns, **quiet)
     menus = [tab.dataset, tab.eval_dataset, tab.general_dataset]
