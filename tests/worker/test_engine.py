@@ -1,5 +1,6 @@
 """The inference engine by itself: one pass for many conversations, and each answered as if it were alone."""
 
+import gc
 import random
 import threading
 import time
@@ -7,19 +8,19 @@ import time
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from studio.errors import UserError
 from studio.worker import batching, load
 from studio.worker.adapters import AdapterShelf
 from studio.worker.batching import share_out
-from studio.worker.caches import RowCache, common_length
+from studio.worker.caches import CacheShape, RowCache, common_length
 from studio.worker.generation import Engine, Request, cancelling
+from studio.worker.packed_rows import can_pack
 from studio.worker.sampling import Sampling, draw, draw_all
 from studio.worker.text_stream import TextStream
 from studio.workspace import Workspace
-from tests.conftest import make_tiny_model
-from tests.worker.voices import CONFIGS, make_adapter
+from tests.worker.voices import CONFIGS, copy_adapter, make_adapter
 
 CPU = torch.device("cpu")
 MIXED = ("base", "lora-a", "lora-b", "lora-c", "prefix", "prompt")
@@ -139,7 +140,7 @@ def test_everyone_is_answered_as_peft_answers_alone_and_most_share_a_pass(base, 
 def test_who_comes_late_or_leaves_early_changes_nobodys_answer(shelf, engine, monkeypatch):
     monkeypatch.setitem(batching.READ_BESIDE, "cpu", 16)  # long texts are read in pieces
     chance = random.Random(3)
-    plan = [(name, chance.randrange(3, 120), chance.randrange(1, 40), i) for i, name in enumerate(ALL * 3)]
+    plan = [(name, chance.randrange(3, 90), chance.randrange(1, 25), i) for i, name in enumerate(ALL * 2)]
     alone = [answer(Engine(shelf, CPU), ask(shelf, *one[:3], seed=one[3])) for one in plan]
     running = []
     for one in plan:
@@ -153,7 +154,7 @@ def test_who_comes_late_or_leaves_early_changes_nobodys_answer(shelf, engine, mo
 
 def test_drawn_answers_follow_their_seed_alone(shelf, engine):
     def request(seed):
-        drawn = Sampling(temperature=1.3, top_p=0.9, max_tokens=12, seed=seed)
+        drawn = Sampling(temperature=4.0, top_p=0.95, max_tokens=12, seed=seed)
         return Request(shelf.voice(MIXED[seed % 4]), ids_of(10), drawn)
 
     alone = [answer(engine, request(seed)) for seed in range(6)]
@@ -187,7 +188,7 @@ def test_a_speaker_never_gets_what_another_remembers(shelf, engine):
 
 
 def test_the_memory_of_conversations_stays_within_its_limit(shelf):
-    limit = 300 * RowCacheBytes(shelf)
+    limit = 300 * CacheShape(shelf.base_model).token_bytes
     engine = Engine(shelf, CPU, cache_limit=limit)
     for seed in range(12):
         answer(engine, ask(shelf, "base", 60, 5, seed=seed))
@@ -197,12 +198,6 @@ def test_the_memory_of_conversations_stays_within_its_limit(shelf):
     gone = ask(shelf, "base", 60, 5, seed=0)
     answer(engine, gone)
     assert (known.cached_tokens, gone.cached_tokens) == (59, 0)
-
-
-def RowCacheBytes(shelf):
-    from studio.worker.caches import CacheShape
-
-    return CacheShape(shelf.base_model).token_bytes
 
 
 def test_a_score_is_the_log_probability_of_the_answer(base, workspace, shelf, engine, monkeypatch):
@@ -262,7 +257,8 @@ def test_two_hundred_readers_who_leave_at_random_leave_no_slot_behind(shelf):
                     return
 
     for number in range(200):
-        request = ask(shelf, ALL[number % len(ALL)], chance.randrange(1, 90), chance.randrange(1, 300), seed=number % 5)
+        name = "dora" if number % 25 == 0 else MIXED[number % len(MIXED)]
+        request = ask(shelf, name, chance.randrange(1, 60), chance.randrange(1, 300), seed=number % 5)
         asked.append(request)
         threads.append(
             threading.Thread(target=read, args=(request, chance.randrange(0, 4), chance.choice([0, 0, 0.01])))
@@ -279,29 +275,24 @@ def test_two_hundred_readers_who_leave_at_random_leave_no_slot_behind(shelf):
 
 
 def test_two_hundred_adapters_come_and_go_without_growth(base, workspace, tmp_path):
-    import gc
-
     shelf = shelf_of(base, workspace)
     size = shelf.voice("lora-a").size
     shelf = shelf_of(base, workspace, limit=3 * size)
     engine = Engine(shelf, CPU, cache_limit=0)
-    modules = counted = 0
-    kinds = ("lora-a", "lora-a", "lora-a", "dora", "prompt")
+    first = []
     for number in range(200):
-        name = f"many-{number % 10}"
+        name = "dora" if number % 40 == 39 else f"many-{number % 10}"
         if number < 10:
-            from tests.worker.voices import copy_adapter
-
-            copy_adapter(workspace, workspace.adapter_folder(kinds[number % 5]), name)
+            copy_adapter(workspace, workspace.adapter_folder(("lora-a", "prompt")[number % 5 == 0]), name)
         answer(engine, ask(shelf, name, 4, 1))
         assert shelf.size <= 3 * size
-        if number in (40, 199):
+        if number in (41, 199):
             gc.collect()
-            tensors = sum(1 for one in gc.get_objects() if isinstance(one, torch.Tensor))
-            found = sum(1 for one in gc.get_objects() if isinstance(one, torch.nn.Module))
-            modules, counted = (found, tensors) if number == 40 else (modules, counted)
-    assert found <= modules + 40
-    assert tensors <= counted + 40
+            kinds = [type(one) for one in gc.get_objects()]
+            found = [sum(issubclass(kind, wanted) for kind in kinds) for wanted in (torch.Tensor, torch.nn.Module)]
+            first = first or found
+    assert found[0] <= first[0] + 40
+    assert found[1] <= first[1]
 
 
 def test_the_adapter_used_longest_ago_makes_room_and_comes_back(base, workspace):
@@ -347,14 +338,12 @@ def test_other_architectures_are_answered_one_at_a_time_and_right(tmp_path, tiny
     answer(engine, scored)
     with torch.inference_mode():
         logits = model(torch.tensor([[*scored.input_ids, *scored.answer]])).logits[0, -7:-1].log_softmax(-1)
-    assert scored.logprob == pytest.approx(float(logits.gather(1, torch.tensor(scored.answer)[:, None]).sum()), abs=1e-3)
+    assert scored.logprob == pytest.approx(
+        float(logits.gather(1, torch.tensor(scored.answer)[:, None]).sum()), abs=1e-3
+    )
 
 
 def test_a_rotation_that_looks_at_the_longest_text_shares_no_pass(tiny_model):
-    from transformers import AutoConfig
-
-    from studio.worker.packed_rows import can_pack
-
     config = AutoConfig.from_pretrained(tiny_model)
     assert can_pack(config)
     config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
@@ -424,8 +413,6 @@ def test_text_comes_in_whole_characters_and_ends_before_a_stop(tiny_model):
 
 
 def test_a_cache_that_grows_keeps_what_it_holds(shelf):
-    from studio.worker.caches import CacheShape
-
     cache = RowCache(CacheShape(shelf.base_model), 4)
     layers = [(torch.randn(1, 2, 4, 16), torch.randn(1, 2, 4, 16)) for _ in range(2)]
     cache.write([1, 2, 3, 4], layers)
@@ -435,4 +422,3 @@ def test_a_cache_that_grows_keeps_what_it_holds(shelf):
     assert torch.equal(values[0][:, :, 4:8], layers[0][1])
     assert common_length([1, 2, 3], [1, 2, 4, 5]) == 2
     assert isinstance(shelf.voice("base").begin(torch.tensor([[1]]))[0], DynamicCache)
-    assert make_tiny_model is not None
