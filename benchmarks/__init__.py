@@ -6,11 +6,13 @@ from benchmarks.forgetting import FORGETTING
 from benchmarks.imports import IMPORTS
 from benchmarks.memory import MEMORY
 from benchmarks.memory_formulas import MEMORY_FORMULAS
+from benchmarks.serving import SERVING
 from benchmarks.start import START
 from benchmarks.switch import SWITCH
 from benchmarks.tabs import TABS
 from benchmarks.training import TRAINING
 
 BENCHMARKS: dict[str, Benchmark] = {
-    one.name: one for one in (START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, TRAINING, FORGETTING)
+    one.name: one
+    for one in (START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, SERVING, TRAINING, FORGETTING)
 }
