@@ -60,11 +60,13 @@ class Server:
 
 
 def measure(options: Options) -> list[Figure]:
-    """Three adapters of one training step, and copies of one of them."""
+    """An adapter of one training step, and copies of it: to the arithmetic they are as different as any."""
     with scratch_studio(options.models) as studio:
         rows = studio.workspace.uploads / "rows.jsonl"
         take_rows(SAMPLE, rows)
-        adapters = [_adapter(studio, rows, seed) for seed in (1, 2, 3)]
+        trained = make_job(studio, rows, max_steps=1)
+        run_worker(trained, threads=2)
+        adapters = [trained.name, *_copies(studio, trained.name, "copy", 2)]
         voices = ["base", *adapters]
         with serving(studio) as server:
             for name in voices:
@@ -174,16 +176,12 @@ def _come_and_go(studio: Studio, adapter: str) -> list[Figure]:
     """Main memory while 200 adapters are loaded and make room for each other."""
     source = studio.workspace.adapter_folder(adapter)
     size = (source / "adapter_model.safetensors").stat().st_size
-    for number in range(MANY):
-        target = studio.workspace.adapter(f"many-{number}") / names.ADAPTER
-        target.mkdir(parents=True)
-        for file in source.iterdir():
-            os.link(file, target / file.name)
+    many = _copies(studio, adapter, "many", MANY)
     with serving(studio, adapter_bytes=5 * size, cache_bytes=1 << 26) as server:
         memory, loads = [], []
-        for number in range(MANY):
+        for name in many:
             began = time.monotonic()
-            server.ask(f"many-{number}", "hello", tokens=1)
+            server.ask(name, "hello", tokens=1)
             loads.append(time.monotonic() - began)
             memory.append(server.memory())
     note = f"from {memory[19] / 1e6:.0f} MB after 20 of them; five of {size / 1e6:.0f} MB are kept"
@@ -232,10 +230,15 @@ def _pace(answer: dict[str, Any]) -> float:
     return float(1000 * (told["seconds"] - told["first_token_seconds"]) / max(1, _tokens(answer) - 1))
 
 
-def _adapter(studio: Studio, rows: Path, seed: int) -> str:
-    folder = make_job(studio, rows, max_steps=1, seed=seed)
-    run_worker(folder, threads=2)
-    return folder.name
+def _copies(studio: Studio, adapter: str, name: str, count: int) -> list[str]:
+    """So many more adapters with the same files, which take no room on the disk."""
+    made = [f"{name}-{number}" for number in range(count)]
+    for one in made:
+        target = studio.workspace.adapter(one) / names.ADAPTER
+        target.mkdir(parents=True)
+        for file in studio.workspace.adapter_folder(adapter).iterdir():
+            os.link(file, target / file.name)
+    return made
 
 
 SERVING = Benchmark(name="serving", title="Many adapters on one base at once", measure=measure)

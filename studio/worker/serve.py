@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import secrets
 import socket
@@ -197,6 +198,7 @@ def run(folder: Path, spec: ServeSpec) -> None:
     caches = spec.cache_bytes or int(free * CACHES_SHARE)
     engine = Engine(shelf, where, max_batch=spec.max_batch_size, cache_limit=caches)
     server = Server(shelf, token, engine)
+    gc.freeze()  # what stays to the end need not be looked through each time an adapter goes
     listener = socket.create_server(("127.0.0.1", 0))
     write_json(folder / names.ENDPOINT, {"port": listener.getsockname()[1], "token": token})
     config = uvicorn.Config(server.app(), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
