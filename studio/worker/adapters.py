@@ -2,11 +2,12 @@
 
 import copy
 import gc
+import itertools
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from studio.workspace import Workspace
 
 BASE = "base"
 DEFAULT_LIMIT = 1 << 30  # bytes
+ONE_AT_A_TIME = "Models of this architecture answer one conversation after another, a token at a time."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,7 +63,7 @@ class Voice:
 @dataclass
 class _Place:
     voice: Voice
-    used: int = field(default=0)
+    used: int
 
 
 class AdapterShelf:
@@ -84,7 +86,7 @@ class AdapterShelf:
         self._workspace, self._limit = workspace, limit
         self._loading, self._speaking = threading.RLock(), threading.Lock()
         self._places: dict[str, _Place] = {}
-        self._clock = 0
+        self._clock = itertools.count()
         self._tokenizers: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
         self._base_name = base_folder.name
         self.fingerprint = fingerprint(base_folder)
@@ -101,6 +103,7 @@ class AdapterShelf:
             chat_template=tokenizer.chat_template or PLAIN_TEMPLATE,
             room=self.context,
             mixes=self.packs,
+            notes=() if self.packs else (ONE_AT_A_TIME,),
         )
 
     @property
@@ -142,17 +145,22 @@ class AdapterShelf:
         """Who speaks with that adapter, loaded when it is not yet. Raises UserError when it cannot be."""
         if name == BASE:
             return self._base
-        with self._loading:
-            self._clock += 1
-            stamp = adapter_files.stamp(self._workspace.adapter_folder(name))
-            place = self._places.get(name)
-            if place is None or place.voice.stamp != stamp:
-                self._drop(name)  # its job went on since
-                place = _Place(self._load(name))
-                self._make_room(place.voice.size)
-                self._places[name] = place
-            place.used = self._clock
-            return place.voice
+        stamp = adapter_files.stamp(self._workspace.adapter_folder(name))
+        place = self._places.get(name)
+        if place is None or place.voice.stamp != stamp:  # it is new, or its job went on since
+            with self._loading:
+                place = self._place(name, stamp)
+        place.used = next(self._clock)
+        return place.voice
+
+    def _place(self, name: str, stamp: tuple[int, int]) -> "_Place":
+        place = self._places.get(name)
+        if place is None or place.voice.stamp != stamp:
+            self._drop(name)
+            place = _Place(self._load(name), next(self._clock))
+            self._make_room(place.voice.size)
+            self._places[name] = place
+        return place
 
     @contextmanager
     def use(self, name: str) -> Iterator[Voice]:
@@ -176,6 +184,7 @@ class AdapterShelf:
         folder = self.find(name)
         config = adapter_files.read_config(name, folder)
         tokenizer, template, notes = self._tokenizer(name, folder)
+        notes = (*notes, *self._base.notes)
         common: dict[str, Any] = {
             "name": name,
             "tokenizer": tokenizer,
@@ -192,8 +201,12 @@ class AdapterShelf:
         model = self._inject(name, folder)
         shared = {id(one) for one in (*self._model.parameters(), *self._model.buffers())}
         own = [one for one in (*model.parameters(), *model.buffers()) if id(one) not in shared]
-        alone = f"Adapters of the kind {config.peft_type.value} take their own turn beside others."
-        return Voice(**common, model=model, size=_bytes(own), notes=(*notes, alone))
+        alone = (
+            ()
+            if not self.packs
+            else (f"Adapters of the kind {config.peft_type.value} take their own turn beside others.",)
+        )
+        return Voice(**common, model=model, size=_bytes(own), notes=(*notes, *alone))
 
     def _inject(self, name: str, folder: Path) -> PeftModel:
         """A twin of the base with PEFT's layers in it. Raises UserError when they do not fit."""

@@ -134,10 +134,6 @@ class ConversationPool:
         while self._kept and size > limit:
             size -= self._kept.pop(0)[1].size
 
-    def forget(self, speaker: Hashable) -> None:
-        """Drop all that a speaker remembers."""
-        self._kept = [(one, cache) for one, cache in self._kept if one != speaker]
-
 
 def common_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two texts have in common at their beginnings."""

@@ -91,11 +91,12 @@ class Server:
     async def score(self, request: Request, body: protocol.ScoreRequest) -> dict[str, Any]:
         self._begin(request)
         voice, ids = await run_in_threadpool(self._read, body)
-        answer = voice.tokenizer(body.answer, add_special_tokens=False)["input_ids"]
+        answer = list(voice.tokenizer(body.answer, add_special_tokens=False)["input_ids"])
         if not answer:
             return {"logprob": 0.0, "tokens": 0}
+        self._check_tokens(answer, voice)
         self._check_room(len(ids) + len(answer), voice)
-        generation = Generation(voice, ids, Sampling(max_tokens=1), answer=list(answer))
+        generation = Generation(voice, ids, Sampling(max_tokens=1), answer=answer)
         async for _ in self._pieces(generation, request):
             pass
         return {"logprob": generation.logprob, "tokens": len(answer)}
@@ -120,12 +121,15 @@ class Server:
         if not ids:
             raise UserError("The chat template made no text of this conversation.", "Choose another adapter.")
         self._check_room(len(ids) + 1, voice)
+        self._check_tokens(ids, voice)
+        return voice, ids
+
+    def _check_tokens(self, ids: list[int], voice: Voice) -> None:
         if max(ids) >= self.shelf.vocabulary:
             raise UserError(
-                f"The tokenizer of {body.model} knows tokens that the base model does not have.",
+                f"The tokenizer of {voice.name} knows tokens that the base model does not have.",
                 "Choose an adapter of this base model.",
             )
-        return voice, ids
 
     def _check_room(self, length: int, voice: Voice) -> None:
         if length > voice.room:
@@ -222,7 +226,7 @@ def _end_when_idle(server: Server, http: uvicorn.Server, idle_seconds: float) ->
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[Piece]", piece: Piece) -> None:
-    if not loop.is_closed():
+    with contextlib.suppress(RuntimeError):  # the server ends, and with it whoever would read this
         loop.call_soon_threadsafe(inbox.put_nowait, piece)
 
 
