@@ -7,6 +7,7 @@ from benchmarks.forgetting import FORGETTING
 from benchmarks.imports import IMPORTS
 from benchmarks.memory import MEMORY
 from benchmarks.memory_formulas import MEMORY_FORMULAS
+from benchmarks.serving import SERVING
 from benchmarks.start import START
 from benchmarks.switch import SWITCH
 from benchmarks.tabs import TABS
@@ -14,5 +15,7 @@ from benchmarks.training import TRAINING
 
 BENCHMARKS: dict[str, Benchmark] = {
     one.name: one
-    for one in (START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, TRAINING, FORGETTING, ALIGNMENT)
+    for one in (
+        START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, SERVING, TRAINING, FORGETTING, ALIGNMENT,
+    )  # fmt: skip
 }

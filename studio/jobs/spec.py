@@ -68,12 +68,23 @@ class TrainSpec(ReportOptions, LearningOptions, ForgettingOptions, DataOptions, 
     """One training job."""
 
 
-class ServeSpec(Strict):
+class ServeSpec(Quantization, Strict):
     """One inference server: a base model that stays loaded, and the adapters of finished jobs on demand."""
 
     kind: Literal["serve"] = "serve"
     base_model: str
     idle_seconds: float = Field(default=1800, gt=0, description="It ends by itself after so long without a request.")
+    max_batch_size: int = Field(default=16, ge=1, le=256, description="Conversations that share a pass at most.")
+    adapter_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for adapters; those used longest ago make room. None: 15 % of what the base leaves free.",
+    )
+    cache_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for what is remembered of conversations. None: 35 % of what the base leaves free.",
+    )
 
 
 AnySpec = TrainSpec | ServeSpec

@@ -1,131 +1,243 @@
-"""The adapters of every kind on one resident base model: loaded on first use, switched without touching the base."""
+"""The adapters of every kind on one resident base model: loaded on first use, forgotten when others need the room."""
 
 import copy
-import json
+import gc
+import itertools
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
-from transformers import AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-import studio.methods.bottleneck_layers  # noqa: F401 - PEFT learns of the adapter by this
-from studio import workspace as names
 from studio.base_models import fingerprint
+from studio.data.chat_template import PLAIN_TEMPLATE
 from studio.errors import UserError
-from studio.methods.objectives import OBJECTIVES
-from studio.worker import checkpoints
+from studio.worker import adapter_files, packed_rows
+from studio.worker.lora_rows import LoraSwitch, LoraWeights, Span, read_lora
 from studio.worker.soft_prompts import SoftPrompt, load_soft_prompt
 from studio.workspace import Workspace
 
 BASE = "base"
-ADAPTER_CONFIG = "adapter_config.json"
+DEFAULT_LIMIT = 1 << 30  # bytes
+ONE_AT_A_TIME = "Models of this architecture answer one conversation after another, a token at a time."
 
 
-class AdapterShelf:
-    """`use(name)` gives who speaks with that adapter, or without any for "base". One thread at a time.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Voice:
+    """Who speaks: a model, with LoRA weights switched on in it or a soft prompt before the text.
 
-    The base is never changed. Soft prompts only come before the text; other adapters live in twins of the base,
-    one for each kind that PEFT knows, which share all its tensors.
+    `mixes`: whether it may share a pass with other voices of the same model object. `room`: tokens that a text and
+    its answer may have. `notes`: what a user should know of it, in sentences. `size`: bytes beside the base's.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, base_folder: Path, workspace: Workspace
-    ) -> None:
-        self._model: Any = model.eval()
-        self._workspace = workspace
-        self._lock = threading.Lock()
-        self._kinds: dict[str, PeftModel] = {}
-        self._voices: dict[str, Voice] = {}
-        self._base_name = base_folder.name
-        self.fingerprint = fingerprint(base_folder)
-        self.tokenizers: dict[str, PreTrainedTokenizerBase] = {BASE: tokenizer}
-        self.end_tokens = _end_tokens(model, tokenizer)
-        self.context = int(getattr(model.config, "max_position_embeddings", 0)) or 2048
-        self._rooms = {BASE: self.context}
+    name: str
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    chat_template: str
+    room: int
+    lora: LoraWeights | None = None
+    prompt: SoftPrompt | None = None
+    mixes: bool = False
+    size: int = 0
+    notes: tuple[str, ...] = ()
+    stamp: tuple[int, int] = (0, 0)
 
     @property
-    def loaded(self) -> list[str]:
-        """What can be used without loading."""
-        return list(self.tokenizers)
-
-    def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
-        """The tokenizer, with chat template, that an adapter was trained with. Raises UserError."""
-        if name not in self.tokenizers:
-            folder = self.find(name)
-            self.tokenizers[name] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        return self.tokenizers[name]
-
-    def find(self, name: str) -> Path:
-        """The folder of a job's adapter, whole and made for this base. Raises UserError."""
-        folder = self._workspace.job(name) / names.ADAPTER
-        if not folder.is_dir():
-            raise UserError(f"The job {name} has no adapter.", "Let it finish, or choose another.")
-        checkpoints.verify(folder)
-        origin = json.loads((folder / names.ORIGIN).read_text(encoding="utf-8"))
-        if origin["base_fingerprint"] != self.fingerprint:
-            raise UserError(
-                f"The adapter of {name} was trained on another base model ({origin['base_model']}); "
-                f"{self._base_name} is loaded.",
-                f"Choose {origin['base_model']} for the chat.",
-            )
-        if OBJECTIVES[origin["objective"]].task_type != "CAUSAL_LM":
-            raise UserError(
-                f"The job {name} made a reward model: it gives marks and does not speak.", "Choose another."
-            )
-        return folder
-
-    def room(self, name: str) -> int:
-        """Tokens that a text and its answer may have; a soft prompt takes some of the context."""
-        if name not in self._rooms:
-            config = json.loads((self.find(name) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-            self._rooms[name] = self.context - int(config.get("num_virtual_tokens", 0))
-        return self._rooms[name]
-
-    @contextmanager
-    def use(self, name: str) -> Iterator["Voice"]:
-        """Who speaks with that adapter. Raises UserError when it cannot be loaded."""
-        with self._lock:
-            voice = Voice(self._model) if name == BASE else self._load(name)
-            if isinstance(voice.model, PeftModel) and voice.model.active_adapter != name:
-                voice.model.set_adapter(name)
-            yield voice
-
-    def _load(self, name: str) -> "Voice":
-        if name not in self._voices:
-            folder = self.find(name)
-            config = PeftConfig.from_pretrained(folder)
-            if config.is_prompt_learning:
-                self._voices[name] = Voice(self._model, load_soft_prompt(folder, config, self._model))
-            else:
-                self._voices[name] = Voice(self._inject(name, folder, config.peft_type))
-        return self._voices[name]
-
-    def _inject(self, name: str, folder: Path, kind: str) -> PeftModel:
-        """The PEFT model of one kind of adapter, with this one in it; PEFT does not mix kinds in one."""
-        if kind not in self._kinds:
-            self._kinds[kind] = PeftModel.from_pretrained(twin(self._model), folder, adapter_name=name)
-        else:
-            self._kinds[kind].load_adapter(folder, adapter_name=name)
-        return self._kinds[kind].eval()
-
-
-@dataclass(frozen=True)
-class Voice:
-    """A model that speaks: the base, or its twin with an adapter; with a soft prompt before the text or none."""
-
-    model: Any
-    prompt: SoftPrompt | None = None
+    def spans(self) -> Sequence[Span]:
+        """For a pass that is all this voice's."""
+        return [Span(0, None, self.lora)] if self.lora else []
 
     def begin(self, input_ids: torch.Tensor) -> tuple[DynamicCache, dict[str, Any]]:
         """(the cache to begin with, the model's inputs) for a text of input_ids (1, tokens)."""
         if self.prompt is None:
-            return DynamicCache(), {"input_ids": input_ids}
+            return DynamicCache(config=self.model.config), {"input_ids": input_ids}
         return self.prompt.begin(self.model, input_ids)
+
+
+@dataclass
+class _Place:
+    voice: Voice
+    used: int
+
+
+class AdapterShelf:
+    """`voice(name)` gives who speaks with that adapter, or without any for "base". Safe to ask from any thread.
+
+    The base is never changed. LoRA is added token by token in one twin of it, soft prompts come before the text
+    there; every other adapter has a twin of its own. Twins share all tensors of the base.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        base_folder: Path,
+        workspace: Workspace,
+        *,
+        limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self._model: Any = model.eval()
+        self._workspace, self._limit = workspace, limit
+        self._loading, self._speaking = threading.RLock(), threading.Lock()
+        self._places: dict[str, _Place] = {}
+        self._clock = itertools.count()
+        self._tokenizers: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
+        self._base_name = base_folder.name
+        self.fingerprint = fingerprint(base_folder)
+        self.packs = packed_rows.can_pack(model.config)
+        self._twin = self._new_twin()
+        self.switch = LoraSwitch(self._twin)
+        self.end_tokens = _end_tokens(model, tokenizer)
+        self.context = int(getattr(model.config, "max_position_embeddings", 0)) or 2048
+        self.vocabulary = model.get_input_embeddings().weight.shape[0]
+        self._base = Voice(
+            name=BASE,
+            model=self._twin,
+            tokenizer=tokenizer,
+            chat_template=tokenizer.chat_template or PLAIN_TEMPLATE,
+            room=self.context,
+            mixes=self.packs,
+            notes=() if self.packs else (ONE_AT_A_TIME,),
+        )
+
+    @property
+    def loaded(self) -> list[str]:
+        """What can be used without loading."""
+        return [BASE, *self._places]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the adapters that are loaded."""
+        return sum(place.voice.size for place in list(self._places.values()))
+
+    @property
+    def base_model(self) -> Any:
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self._model.device)
+
+    @property
+    def base_size(self) -> int:
+        """Bytes of the base model."""
+        return _bytes([*self._model.parameters(), *self._model.buffers()])
+
+    def tokenizer(self, name: str) -> PreTrainedTokenizerBase:
+        """The tokenizer, with chat template, that an adapter was trained with. Raises UserError."""
+        return self.voice(name).tokenizer
+
+    def room(self, name: str) -> int:
+        """Tokens that a text and its answer may have; a soft prompt takes some of the context. Raises UserError."""
+        return self.voice(name).room
+
+    def find(self, name: str) -> Path:
+        """The folder of an adapter, whole and made for this base. Raises UserError."""
+        return adapter_files.find_adapter(name, self._workspace, self.fingerprint, self._base_name)
+
+    def voice(self, name: str) -> Voice:
+        """Who speaks with that adapter, loaded when it is not yet. Raises UserError when it cannot be."""
+        if name == BASE:
+            return self._base
+        stamp = adapter_files.stamp(self._workspace.adapter_folder(name))
+        place = self._places.get(name)
+        if place is None or place.voice.stamp != stamp:  # it is new, or its job went on since
+            with self._loading:
+                place = self._place(name, stamp)
+        place.used = next(self._clock)
+        return place.voice
+
+    def _place(self, name: str, stamp: tuple[int, int]) -> "_Place":
+        place = self._places.get(name)
+        if place is None or place.voice.stamp != stamp:
+            self._drop(name)
+            place = _Place(self._load(name), next(self._clock))
+            self._make_room(place.voice.size)
+            self._places[name] = place
+        return place
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Voice]:
+        """Who speaks with that adapter, ready for whole passes. One at a time."""
+        voice = self.voice(name)
+        with self._speaking, self.switch.set(voice.spans):
+            yield voice
+
+    def _make_room(self, size: int) -> None:
+        """Forget adapters, those used longest ago first, until one of `size` bytes fits; one always does."""
+        while self._places and self.size + size > self._limit:
+            self._drop(min(self._places, key=lambda name: self._places[name].used))
+
+    def _drop(self, name: str) -> None:
+        place = self._places.pop(name, None)
+        if place is not None and place.voice.model is not self._twin:
+            del place
+            gc.collect()  # the modules of a twin point at each other
+
+    def _load(self, name: str) -> Voice:
+        folder = self.find(name)
+        config = adapter_files.read_config(name, folder)
+        tokenizer, template, notes = self._tokenizer(name, folder)
+        notes = (*notes, *self._base.notes)
+        common: dict[str, Any] = {
+            "name": name,
+            "tokenizer": tokenizer,
+            "chat_template": template,
+            "room": self.context - int(getattr(config, "num_virtual_tokens", None) or 0),
+            "stamp": adapter_files.stamp(folder),
+        }
+        if config.is_prompt_learning:
+            prompt = load_soft_prompt(folder, config, self._model)
+            return Voice(**common, model=self._twin, prompt=prompt, mixes=self.packs, size=prompt.size, notes=notes)
+        lora = read_lora(folder / adapter_files.WEIGHTS, config, self._twin)
+        if lora is not None:
+            return Voice(**common, model=self._twin, lora=lora, mixes=self.packs, size=lora.size, notes=notes)
+        model = self._inject(name, folder)
+        shared = {id(one) for one in (*self._model.parameters(), *self._model.buffers())}
+        own = [one for one in (*model.parameters(), *model.buffers()) if id(one) not in shared]
+        alone = (
+            ()
+            if not self.packs
+            else (f"Adapters of the kind {config.peft_type.value} take their own turn beside others.",)
+        )
+        return Voice(**common, model=model, size=_bytes(own), notes=(*notes, *alone))
+
+    def _inject(self, name: str, folder: Path) -> PeftModel:
+        """A twin of the base with PEFT's layers in it. Raises UserError when they do not fit."""
+        try:
+            return PeftModel.from_pretrained(self._new_twin(), folder, adapter_name="default").eval()
+        except (ValueError, RuntimeError, KeyError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise UserError(
+                f"The adapter of {name} does not fit the model: {str(error).splitlines()[0]}",
+                "Choose an adapter of this base model.",
+            ) from None
+
+    def _new_twin(self) -> Any:
+        model = twin(self._model)
+        if self.packs:
+            model.set_attn_implementation(packed_rows.ATTENTION)
+        return model
+
+    def _tokenizer(self, name: str, folder: Path) -> tuple[PreTrainedTokenizerBase, str, tuple[str, ...]]:
+        """(the adapter's tokenizer, its chat template, what to say of them); the same files make one object."""
+        base = self._base
+        key = adapter_files.tokenizer_key(folder)
+        if not key:
+            return base.tokenizer, base.chat_template, ("It brings no tokenizer: the base model's is used.",)
+        tokenizer = self._tokenizers.get(key)
+        if tokenizer is None:
+            tokenizer = self._tokenizers[key] = adapter_files.load_tokenizer(name, folder)
+        if tokenizer.chat_template is None:
+            return tokenizer, base.chat_template, ("It brings no chat template: the base model's is used.",)
+        return tokenizer, tokenizer.chat_template, ()
 
 
 def twin(model: PreTrainedModel) -> PreTrainedModel:
@@ -139,6 +251,10 @@ def twin(model: PreTrainedModel) -> PreTrainedModel:
         # bitsandbytes keeps scales and unpacked weights in objects beside the weights.
         shared += [vars(module)[name] for name in ("state", "quant_state") if name in vars(module)]
     return copy.deepcopy(model, {id(one): one for one in shared})
+
+
+def _bytes(tensors: Sequence[torch.Tensor]) -> int:
+    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
 
 
 def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

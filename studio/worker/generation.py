@@ -1,32 +1,29 @@
-"""One base model, any number of adapters, many conversations: tokens are made turn by turn, so nobody waits long."""
+"""One base model, any number of adapters, many conversations: all that can share a pass do, and nobody waits long."""
 
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from transformers import DynamicCache, LogitsProcessorList, PreTrainedTokenizerBase
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 from studio.errors import UserError
 from studio.worker.adapters import AdapterShelf, Voice
+from studio.worker.batching import Row, Work, advance, turns
+from studio.worker.caches import CacheShape, ConversationPool, RowCache
+from studio.worker.sampling import Sampling, draw_all, sum_of_log_probabilities
 
 BASE = "base"
 FinishReason = Literal["stop", "length", "cancelled"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is drawn; temperature 0 takes the likeliest."""
-
-    temperature: float = 0.7
-    top_p: float = 0.9
-    max_tokens: int = 256
-    seed: int | None = None
+MAX_BATCH = 16
+CACHE_LIMIT = 1 << 30  # bytes
+QUANTUM = 16  # passes until a conversation lets another one in, when more want to be answered than a batch holds
+BROKEN = UserError("The model's server broke off; its log says why.", "Send the message again: it is started anew.")
+NO_MEMORY = UserError("The card ran out of memory.", "Ask for fewer tokens, or close other chats.")
 
 
 @dataclass(frozen=True)
@@ -37,21 +34,37 @@ class Piece:
     finish: FinishReason | None = None
     error: UserError | None = None
 
+    @property
+    def is_last(self) -> bool:
+        return self.finish is not None or self.error is not None
 
-@dataclass
+
+@dataclass(eq=False)
 class Request:
-    """One answer in the making. Read `pieces` until one has `finish` or `error`."""
+    """One answer in the making, or (`answer`) one to be scored. Read `pieces` until one has `finish` or `error`.
 
-    adapter: str
+    `deliver` is called in the engine's thread with every piece instead, when it is given.
+    """
+
+    voice: Voice
     input_ids: list[int]
-    tokenizer: PreTrainedTokenizerBase
-    sampling: Sampling
+    sampling: Sampling = field(default_factory=Sampling)
+    answer: list[int] = field(default_factory=list)
+    deliver: Callable[[Piece], None] | None = None
     pieces: "queue.Queue[Piece]" = field(default_factory=queue.Queue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     generated: list[int] = field(default_factory=list)
-    cache: DynamicCache | None = None
-    sent: int = 0
-    generator: torch.Generator | None = None
+    logprob: float = 0.0
+    cached_tokens: int = 0
+    began: float = field(default_factory=time.monotonic)
+    first_token_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def send(self, piece: Piece) -> None:
+        """Hand a piece to the reader."""
+        if piece.is_last:
+            self.seconds = time.monotonic() - self.began
+        (self.deliver or self.pieces.put)(piece)
 
     def stream(self) -> Iterator[Piece]:
         """The pieces in order, the last one with `finish`. Raises UserError."""
@@ -67,9 +80,16 @@ class Request:
 class Engine:
     """A thread that owns the model. Others hand in requests and read their pieces."""
 
-    def __init__(self, shelf: AdapterShelf, device: torch.device) -> None:
+    def __init__(
+        self, shelf: AdapterShelf, device: torch.device, *, max_batch: int = MAX_BATCH, cache_limit: int = CACHE_LIMIT
+    ) -> None:
         self._shelf, self._device = shelf, device
+        self._max_batch, self._cache_limit = max_batch, cache_limit
         self._new: queue.Queue[Request] = queue.Queue()
+        self._waiting: deque[Row] = deque()
+        self._live: list[Row] = []
+        self._shape = CacheShape(shelf.base_model) if shelf.packs else None
+        self.pool = ConversationPool()
         self._thread = threading.Thread(target=self._run, daemon=True, name="engine")
         self._thread.start()
 
@@ -77,78 +97,178 @@ class Engine:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def active(self) -> int:
+        """Requests that are not answered yet."""
+        return self._new.qsize() + len(self._waiting) + len(self._live)
+
+    @property
+    def cache_size(self) -> int:
+        """Bytes of all that is remembered of conversations."""
+        return self.pool.size + sum(cache.size for row in list(self._live) if (cache := row.cache) is not None)
+
     def submit(self, request: Request) -> Request:
         """Put a request into the round."""
         self._new.put(request)
         return request
 
-    def _run(self) -> None:
-        active: deque[Request] = deque()
-        while True:
-            while not active or not self._new.empty():
-                active.append(self._new.get())
-            request = active.popleft()
-            try:
-                if self._advance(request):
-                    active.append(request)
-            except UserError as error:
-                request.pieces.put(Piece(error=error))
-            except torch.OutOfMemoryError:
-                request.cache = None
-                request.pieces.put(
-                    Piece(error=UserError("The card ran out of memory.", "Ask for fewer tokens, or close other chats."))
-                )
-
     @torch.inference_mode()
-    def _advance(self, request: Request) -> bool:
-        """Make one token; False at the end of the answer."""
-        if request.cancelled.is_set():
-            request.pieces.put(Piece(finish="cancelled"))
-            return False
-        with self._shelf.use(request.adapter) as voice:
-            token = self._next_token(voice, request)
-        if token in self._shelf.end_tokens:
-            return self._finish(request, "stop")
-        request.generated.append(token)
-        if len(request.generated) >= request.sampling.max_tokens:
-            return self._finish(request, "length")
-        self._send(request, final=False)
-        return True
+    def _run(self) -> None:
+        try:
+            while True:
+                self._take_new()
+                self._round()
+        finally:
+            for row in (*self._live, *self._waiting):
+                row.request.send(Piece(error=BROKEN))
+            while not self._new.empty():
+                self._new.get().send(Piece(error=BROKEN))
 
-    def _next_token(self, voice: Voice, request: Request) -> int:
-        if request.cache is None:
-            request.cache, inputs = voice.begin(torch.tensor([request.input_ids], device=self._device))
-            if request.sampling.seed is not None:
-                request.generator = torch.Generator(self._device).manual_seed(request.sampling.seed)
+    def _take_new(self) -> None:
+        while not self._new.empty() or not (self._live or self._waiting):
+            request = self._new.get()
+            self._waiting.append(Row(request, request.sampling.generator(self._device)))
+
+    def _round(self) -> None:
+        """One pass for everyone whose turn it is."""
+        self._let_go()
+        self._admit()
+        chosen = self._live[: self._max_batch]
+        for group in turns(chosen):
+            self._step(group)
+        if len(self._live) > self._max_batch:
+            tired = [row for row in chosen if row.passes >= QUANTUM and row in self._live]
+            for row in tired:
+                row.passes = 0
+            self._live = [row for row in self._live if row not in tired] + tired
+
+    def _let_go(self) -> None:
+        """Free the places of those whose readers have left."""
+        for row in [row for row in self._live if row.request.cancelled.is_set()]:
+            self._end(row, Piece(finish="cancelled"))
+        for row in [row for row in self._waiting if row.request.cancelled.is_set()]:
+            self._waiting.remove(row)
+            row.request.send(Piece(finish="cancelled"))
+
+    def _admit(self) -> None:
+        """Let in who waits, as long as there is memory for all that they may come to remember."""
+        while self._waiting:
+            row = self._waiting[0]
+            need = self._need(row) + sum(self._need(one) for one in self._live)
+            if self._live and need > self._cache_limit:
+                break
+            self._waiting.popleft()
+            self.pool.shrink(max(0, self._cache_limit - need))
+            if self._shape is not None:
+                self._recall(row, self._shape)
+            self._live.append(row)
+
+    def _need(self, row: Row) -> int:
+        if self._shape is None:
+            return 0
+        request = row.request
+        return self._shape.token_bytes * (len(request.input_ids) + len(request.answer) + request.sampling.max_tokens)
+
+    def _recall(self, row: Row, shape: CacheShape) -> None:
+        """Give a conversation what is remembered of its earlier turns, and the rest to read."""
+        request, prompt = row.request, row.request.voice.prompt
+        known = [*(range(-1, -prompt.length - 1, -1) if prompt else ()), *request.input_ids]
+        tokens = [*known, *request.answer[:-1]]  # what follows the answer's last token, nobody asks
+        cache = self.pool.take(_speaker(row), known)
+        if cache is None:
+            cache = RowCache(shape, len(tokens) + min(request.sampling.max_tokens, 64))
+            if prompt and prompt.layers:
+                cache.write(tokens[: prompt.length], prompt.layers)
         else:
-            inputs = {"input_ids": torch.tensor([request.generated[-1:]], device=self._device)}
-        output = voice.model(**inputs, past_key_values=request.cache, use_cache=True, logits_to_keep=1)
-        return draw(output.logits[:, -1].float(), request.sampling, request.generator)
+            request.cached_tokens = max(0, len(cache.tokens) - (prompt.length if prompt else 0))
+        row.cache, row.todo = cache, tokens[len(cache.tokens) :]
 
-    def _finish(self, request: Request, reason: FinishReason) -> bool:
-        self._send(request, final=True)
-        request.cache = None
-        request.pieces.put(Piece(finish=reason))
-        return False
+    def _step(self, rows: list[Row]) -> None:
+        """One pass for rows that share it; those that cannot go on are told."""
+        while rows:
+            try:
+                work = advance(self._shelf, rows)
+            except UserError as error:
+                for row in rows:
+                    self._end(row, Piece(error=error))
+                return
+            except torch.OutOfMemoryError:
+                rows = self._relieve(rows)
+                continue
+            for row in rows:
+                row.passes += 1
+            self._use(work)
+            return
 
-    def _send(self, request: Request, *, final: bool) -> None:
-        text = request.tokenizer.decode(request.generated, skip_special_tokens=True)
-        if text.endswith("\ufffd") and not final:
-            return  # within a character
-        if len(text) > request.sent:
-            request.pieces.put(Piece(text=text[request.sent :]))
-            request.sent = len(text)
+    def _relieve(self, rows: list[Row]) -> list[Row]:
+        """After the memory ran out: forget conversations that rest, else end the longest one. Returns who goes on."""
+        if self.pool.size:
+            self.pool.shrink(0)
+        else:
+            longest = max(rows, key=lambda row: len(row.request.input_ids) + len(row.request.generated))
+            longest.cache = None
+            self._end(longest, Piece(error=NO_MEMORY))
+            rows = [row for row in rows if row is not longest]
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return rows
+
+    def _use(self, work: list[Work]) -> None:
+        for row, logits in ((row, logits) for row, logits in work if row.request.answer):
+            request = row.request
+            done = len(request.answer) - len(row.todo) - len(logits)
+            request.logprob += sum_of_log_probabilities(logits, request.answer[done : done + len(logits)])
+            if not row.todo:
+                self._end(row, Piece(finish="stop"))
+        writing = [(row, logits) for row, logits in work if len(logits) and not row.request.answer]
+        if writing:
+            tokens = draw_all(
+                torch.stack([logits[-1] for _, logits in writing]),
+                [row.request.sampling for row, _ in writing],
+                [row.generator for row, _ in writing],
+            )
+            for (row, _), token in zip(writing, tokens, strict=True):
+                self._accept(row, token)
+
+    def _accept(self, row: Row, token: int) -> None:
+        """Tell the reader of one more token, or of the end."""
+        request = row.request
+        if not request.first_token_seconds:
+            request.first_token_seconds = time.monotonic() - request.began
+        if token in self._shelf.end_tokens:
+            self._close(row, "stop")
+            return
+        request.generated.append(token)
+        row.todo = [token]
+        text = row.text.push(token)
+        if text:
+            request.send(Piece(text=text))
+        if row.text.stopped:
+            self._close(row, "stop")
+        elif len(request.generated) >= request.sampling.max_tokens:
+            self._close(row, "length")
+
+    def _close(self, row: Row, reason: FinishReason) -> None:
+        text = row.text.finish()
+        if text:
+            row.request.send(Piece(text=text))
+        # A text to stop at may have shown itself only in what was held back.
+        self._end(row, Piece(finish="stop" if row.text.stopped else reason))
+
+    def _end(self, row: Row, piece: Piece) -> None:
+        """Free the row's place; what it remembers is kept for the next turn."""
+        if row in self._live:
+            self._live.remove(row)
+        if isinstance(row.cache, RowCache) and row.cache.tokens:
+            self.pool.put(_speaker(row), row.cache)
+            needed = sum(self._need(one) for one in self._live)
+            self.pool.shrink(max(0, self._cache_limit - needed))
+        row.cache = None
+        row.request.send(piece)
 
 
-def draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator | None) -> int:
-    """A token from logits (1, V)."""
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
-    if sampling.top_p < 1:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    probabilities = warpers(torch.empty(0), logits).softmax(-1)  # type: ignore[arg-type]
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+def _speaker(row: Row) -> Any:
+    return row.request.voice.name, row.request.voice.stamp
 
 
 @contextlib.contextmanager

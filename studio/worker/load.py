@@ -26,6 +26,7 @@ from studio.base_models import read_config
 from studio.data.chat_template import PLAIN_TEMPLATE
 from studio.errors import UserError
 from studio.jobs.spec import TrainSpec
+from studio.jobs.training_options import Quantization
 from studio.methods.tuners import TUNERS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -83,7 +84,7 @@ def load_tokenizer(folder: Path, chat_template: str) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype, where: torch.device, spec: TrainSpec | None, scores: bool = False
+    folder: Path, *, dtype: torch.dtype, where: torch.device, spec: Quantization | None, scores: bool = False
 ) -> PreTrainedModel:
     """The base model in eval-ready form; `scores` puts a head that gives one number in place of the language head.
 
@@ -138,7 +139,7 @@ def _keep_packing(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def quantized(spec: TrainSpec, dtype: torch.dtype) -> Any:
+def quantized(spec: Quantization, dtype: torch.dtype) -> Any:
     """bitsandbytes' configuration for NF4 (arXiv 2305.14314) or LLM.int8 (arXiv 2208.07339).
 
     What is not quantized (norms, embeddings, head) keeps `dtype`: it is frozen, so that float32, which

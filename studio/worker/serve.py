@@ -1,122 +1,181 @@
 """An inference server: one base model, its adapters, the OpenAI chat-completions protocol on loopback."""
 
+import asyncio
+import contextlib
+import gc
 import json
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as AnyHTTPException
 
+from studio import hardware
 from studio import workspace as names
 from studio.base_models import model_folder
 from studio.errors import UserError
 from studio.jobs.spec import ServeSpec
-from studio.worker import load
-from studio.worker.adapters import BASE, AdapterShelf
-from studio.worker.generation import Engine, Sampling, cancelling
+from studio.worker import load, protocol
+from studio.worker.adapters import AdapterShelf, Voice
+from studio.worker.generation import Engine, Piece, cancelling
 from studio.worker.generation import Request as Generation
+from studio.worker.sampling import Sampling
+from studio.worker.template_limits import prompt_tokens
 from studio.workspace import Workspace, write_json
 
-
-class ChatMessage(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-
-
-class ChatRequest(BaseModel):
-    """The part of OpenAI's request that means something here; the rest is ignored, as OpenAI's servers do."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    model: str = BASE
-    messages: list[ChatMessage] = Field(min_length=1)
-    stream: bool = False
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    max_tokens: int = Field(default=256, ge=1, le=8192)
-    seed: int | None = None
+# Of the memory that is free beside the base model.
+ADAPTERS_SHARE, CACHES_SHARE = 0.15, 0.35
 
 
 class Server:
     """The requests of one server process."""
 
-    def __init__(self, shelf: AdapterShelf, token: str, device: torch.device) -> None:
-        self.shelf, self._token = shelf, token
-        self.engine = Engine(shelf, device)
+    def __init__(self, shelf: AdapterShelf, token: str, engine: Engine) -> None:
+        self.shelf, self._token, self.engine = shelf, token, engine
         self.last_request = time.monotonic()
 
     def app(self) -> FastAPI:
         """The HTTP routes."""
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        app.add_exception_handler(UserError, _bad_request)  # type: ignore[arg-type]
+        app.add_exception_handler(UserError, protocol.user_error)  # type: ignore[arg-type]
+        app.add_exception_handler(RequestValidationError, protocol.bad_request)  # type: ignore[arg-type]
+        app.add_exception_handler(AnyHTTPException, protocol.http_error)  # type: ignore[arg-type]
         app.get("/health")(self.health)
         app.get("/v1/models")(self.models)
         app.post("/v1/chat/completions")(self.chat)
+        app.post("/v1/score")(self.score)
+        app.post("/v1/tokens")(self.tokens)
         return app
 
-    def health(self, request: Request) -> dict[str, Any]:
+    async def health(self, request: Request) -> dict[str, Any]:
         self._authorise(request)
-        return {"alive": self.engine.is_alive, "fingerprint": self.shelf.fingerprint, "loaded": self.shelf.loaded}
+        return {
+            "alive": self.engine.is_alive,
+            "fingerprint": self.shelf.fingerprint,
+            "loaded": self.shelf.loaded,
+            "active": self.engine.active,
+            "base_bytes": self.shelf.base_size,
+            "adapter_bytes": self.shelf.size,
+            "cache_bytes": self.engine.cache_size,
+        }
 
-    def models(self, request: Request) -> dict[str, Any]:
+    async def models(self, request: Request) -> dict[str, Any]:
         self._authorise(request)
-        return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.shelf.loaded]}
+        known = [{"id": name, "object": "model", "created": 0, "owned_by": "studio"} for name in self.shelf.loaded]
+        return {"object": "list", "data": known}
 
-    def chat(self, request: Request, body: ChatRequest) -> Response:
+    async def chat(self, request: Request, body: protocol.ChatRequest) -> Response:
+        self._begin(request)
+        voice, ids = await run_in_threadpool(self._read, body)
+        generation = Generation(voice, ids, body.sampling(voice.room - len(ids)))
+        if body.stream:
+            return StreamingResponse(self._stream(generation, body), media_type="text/event-stream")
+        text, finish = "", ""
+        async for piece in self._pieces(generation, request):
+            text += piece.text
+            finish = piece.finish or finish
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+        answer = {**protocol.completion("chat.completion", body.model), "choices": [choice]}
+        return JSONResponse({**answer, **_account(generation)})
+
+    async def score(self, request: Request, body: protocol.ScoreRequest) -> dict[str, Any]:
+        self._begin(request)
+        voice, ids = await run_in_threadpool(self._read, body)
+        answer = list(voice.tokenizer(body.answer, add_special_tokens=False)["input_ids"])
+        if not answer:
+            return {"logprob": 0.0, "tokens": 0}
+        self._check_tokens(answer, voice)
+        self._check_room(len(ids) + len(answer), voice)
+        generation = Generation(voice, ids, Sampling(max_tokens=1), answer=answer)
+        async for _ in self._pieces(generation, request):
+            pass
+        return {"logprob": generation.logprob, "tokens": len(answer)}
+
+    async def tokens(self, request: Request, body: protocol.Conversation) -> dict[str, Any]:
+        self._begin(request)
+        voice = await run_in_threadpool(self.shelf.voice, body.model)
+        ids = await run_in_threadpool(prompt_tokens, voice.tokenizer, voice.chat_template, body.plain())
+        return {"tokens": len(ids), "context": voice.room}
+
+    def _begin(self, request: Request) -> None:
         self._authorise(request)
         self.last_request = time.monotonic()
-        generation = self._begin(body)
-        if body.stream:
-            return StreamingResponse(self._stream(generation, body.model), media_type="text/event-stream")
-        with cancelling(self.engine.submit(generation)):
-            pieces = list(generation.stream())
-        answer = _completion("chat.completion", body.model)
-        text = "".join(piece.text for piece in pieces)
-        answer["choices"] = [
-            {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": pieces[-1].finish}
-        ]
-        used = {"prompt_tokens": len(generation.input_ids), "completion_tokens": len(generation.generated)}
-        return JSONResponse({**answer, "usage": {**used, "total_tokens": sum(used.values())}})
 
-    def _begin(self, body: ChatRequest) -> Generation:
-        tokenizer = self.shelf.tokenizer(body.model)
-        messages = [message.model_dump() for message in body.messages]
+    def _read(self, body: protocol.Conversation) -> tuple[Voice, list[int]]:
+        """(who answers, the tokens of the conversation). Raises UserError when it cannot be answered."""
+        messages = body.plain()
         if not any(message["content"].strip() for message in messages if message["role"] == "user"):
             raise UserError("The message is empty.", "Write something first.")
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-        room = self.shelf.room(body.model) - len(ids)
-        if room < 1:
+        voice = self.shelf.voice(body.model)
+        ids = prompt_tokens(voice.tokenizer, voice.chat_template, messages)
+        if not ids:
+            raise UserError("The chat template made no text of this conversation.", "Choose another adapter.")
+        self._check_room(len(ids) + 1, voice)
+        self._check_tokens(ids, voice)
+        return voice, ids
+
+    def _check_tokens(self, ids: list[int], voice: Voice) -> None:
+        if max(ids) >= self.shelf.vocabulary:
             raise UserError(
-                f"The conversation has {len(ids)} tokens; this model reads at most {self.shelf.room(body.model)}.",
+                f"The tokenizer of {voice.name} knows tokens that the base model does not have.",
+                "Choose an adapter of this base model.",
+            )
+
+    def _check_room(self, length: int, voice: Voice) -> None:
+        if length > voice.room:
+            raise UserError(
+                f"The conversation has {length - 1} tokens; this model reads at most {voice.room}.",
                 "Start a new conversation, or shorten the text.",
             )
-        sampling = Sampling(
-            temperature=body.temperature, top_p=body.top_p, max_tokens=min(body.max_tokens, room), seed=body.seed
-        )
-        return Generation(body.model, ids, tokenizer, sampling)
 
-    def _stream(self, generation: Generation, model: str) -> Iterator[str]:
-        with cancelling(self.engine.submit(generation)):
-            try:
-                for piece in generation.stream():
+    async def _stream(self, generation: Generation, body: protocol.ChatRequest) -> AsyncIterator[str]:
+        start = protocol.completion("chat.completion.chunk", body.model)
+        detailed = body.stream_options is not None and body.stream_options.include_usage
+        yield _event({**start, "choices": [_delta({"role": "assistant", "content": ""})]})
+        try:
+            async with contextlib.aclosing(self._pieces(generation, None)) as pieces:
+                async for piece in pieces:
                     self.last_request = time.monotonic()
                     delta = {"content": piece.text} if piece.text else {}
-                    chunk = _completion("chat.completion.chunk", model)
-                    chunk["choices"] = [{"index": 0, "delta": delta, "finish_reason": piece.finish}]
-                    yield f"data: {json.dumps(chunk)}\n\n"
-            except UserError as error:
-                yield f"data: {json.dumps(_error_body(error))}\n\n"
+                    account = _account(generation) if piece.finish and not detailed else {}
+                    yield _event({**start, "choices": [_delta(delta, piece.finish)], **account})
+            if detailed:
+                yield _event({**start, "choices": [], **_account(generation)})
+        except UserError as error:
+            yield _event(protocol.error_body(error.message, error.hint))
         yield "data: [DONE]\n\n"
+
+    async def _pieces(self, generation: Generation, request: Request | None) -> AsyncGenerator[Piece, None]:
+        """The pieces of an answer, until its reader leaves: `request` tells of that where no stream does.
+
+        Raises UserError.
+        """
+        loop, inbox = asyncio.get_running_loop(), asyncio.Queue[Piece]()
+        generation.deliver = lambda piece: _hand_over(loop, inbox, piece)
+        gone = asyncio.ensure_future(_leaving(request, generation)) if request is not None else None
+        try:
+            with cancelling(generation):
+                self.engine.submit(generation)
+                while True:
+                    piece = await inbox.get()
+                    if piece.error is not None:
+                        raise piece.error
+                    yield piece
+                    if piece.is_last:
+                        return
+        finally:
+            if gone is not None:
+                gone.cancel()
 
     def _authorise(self, request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -132,12 +191,18 @@ def run(folder: Path, spec: ServeSpec) -> None:
         raise UserError(f"{spec.base_model} is not on this machine.", "Train with it once: that fetches it.")
     where = load.device()
     half = load.half_precision(where)
-    model = load.load_model(base, dtype=half or torch.float32, where=where, spec=None)
+    model = load.load_model(base, dtype=half or torch.float32, where=where, spec=spec)
     tokenizer = load.load_tokenizer(base, "model")
     if tokenizer.chat_template is None:
         tokenizer = load.load_tokenizer(base, "plain")
     token = secrets.token_urlsafe(32)
-    server = Server(AdapterShelf(model, tokenizer, base, workspace), token, where)
+    free = free_memory(where)
+    limit = spec.adapter_bytes or int(free * ADAPTERS_SHARE)
+    shelf = AdapterShelf(model, tokenizer, base, workspace, limit=limit)
+    caches = spec.cache_bytes or int(free * CACHES_SHARE)
+    engine = Engine(shelf, where, max_batch=spec.max_batch_size, cache_limit=caches)
+    server = Server(shelf, token, engine)
+    gc.freeze()  # what stays to the end need not be looked through each time an adapter goes
     listener = socket.create_server(("127.0.0.1", 0))
     write_json(folder / names.ENDPOINT, {"port": listener.getsockname()[1], "token": token})
     config = uvicorn.Config(server.app(), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
@@ -149,24 +214,48 @@ def run(folder: Path, spec: ServeSpec) -> None:
         (folder / names.ENDPOINT).unlink(missing_ok=True)
 
 
+def free_memory(where: torch.device) -> int:
+    """Bytes that are free on the card, or in main memory where there is none."""
+    return torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else hardware.available_memory()
+
+
 def _end_when_idle(server: Server, http: uvicorn.Server, idle_seconds: float) -> None:
-    while server.engine.is_alive and time.monotonic() - server.last_request < idle_seconds:
+    while server.engine.is_alive and (server.engine.active or time.monotonic() - server.last_request < idle_seconds):
         time.sleep(min(5.0, idle_seconds))
     http.should_exit = True
 
 
-def _completion(kind: str, model: str) -> dict[str, Any]:
+def _hand_over(loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[Piece]", piece: Piece) -> None:
+    with contextlib.suppress(RuntimeError):  # the server ends, and with it whoever would read this
+        loop.call_soon_threadsafe(inbox.put_nowait, piece)
+
+
+async def _leaving(request: Request, generation: Generation) -> None:
+    """End an answer whose reader has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    generation.cancelled.set()
+
+
+def _account(generation: Generation) -> dict[str, Any]:
+    """What an answer took."""
+    voice = generation.voice
     return {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": model,
+        "usage": protocol.usage(len(generation.input_ids), len(generation.generated), generation.cached_tokens),
+        "studio": {
+            "first_token_seconds": round(generation.first_token_seconds, 4),
+            "seconds": round(generation.seconds, 4),
+            "shared_batch": voice.mixes,
+            "context": voice.room,
+            "cached_tokens": generation.cached_tokens,
+            "notes": list(voice.notes),
+        },
     }
 
 
-def _error_body(error: UserError) -> dict[str, Any]:
-    return {"error": {"message": error.message, "hint": error.hint, "type": "invalid_request_error"}}
+def _delta(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": finish}
 
 
-async def _bad_request(request: Request, error: UserError) -> JSONResponse:
-    return JSONResponse(_error_body(error), status_code=400)
+def _event(chunk: dict[str, Any]) -> str:
+    return f"data: {json.dumps(chunk)}\n\n"

@@ -19,6 +19,17 @@ class SoftPrompt:
     embeddings: torch.Tensor | None
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
+    @property
+    def length(self) -> int:
+        """How many places it takes."""
+        return int(self.layers[0][0].shape[2] if self.embeddings is None else self.embeddings.shape[0])
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        tensors = [one for pair in self.layers for one in pair]
+        return sum(one.nbytes for one in (tensors if self.embeddings is None else [self.embeddings]))
+
     def begin(self, model: Any, input_ids: torch.Tensor) -> tuple[DynamicCache, dict[str, Any]]:
         """(the cache to begin with, the model's inputs) for a text of input_ids (1, tokens)."""
         cache = DynamicCache()

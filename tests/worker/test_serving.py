@@ -1,7 +1,8 @@
 """One base model in memory, adapters that come and go over it, and answers that nobody else's chat changes."""
 
+import contextlib
 import json
-import shutil
+import random
 import signal
 import threading
 import time
@@ -23,13 +24,14 @@ from studio.jobs.spec import ServeSpec
 from studio.playground.client import ChatClient, Settings
 from studio.worker import load, serve
 from studio.worker.adapters import AdapterShelf
-from studio.worker.generation import Engine, Request, Sampling, cancelling
+from studio.worker.generation import Engine
 from tests.worker.conftest import PATIENCE, run_worker, wait_for_end
 
 pytestmark = pytest.mark.slow
 QUESTION = [{"role": "user", "content": "what is question 3"}]
 # A random model's likeliest token is always the same one; drawn answers tell one set of weights from another.
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "seed": 5}
+STUDIO = {"first_token_seconds", "seconds", "shared_batch", "context", "cached_tokens", "notes"}
 PICTURE = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
 
 
@@ -69,10 +71,11 @@ class Talk:
         headers = {"authorization": f"Bearer {self.token if token is None else token}".strip()}
         return httpx.get(self.base + path, headers=headers, timeout=30)
 
-    def post(self, model="base", messages=QUESTION, token=None, **options):
-        body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 24, **options}
+    def post(self, model="base", messages=QUESTION, token=None, path="chat/completions", **options):
+        drawn = {"temperature": 0, "max_tokens": 24} if path == "chat/completions" else {}
+        body = {"model": model, "messages": messages, **drawn, **options}
         headers = {"authorization": f"Bearer {self.token if token is None else token}".strip()}
-        return httpx.post(f"{self.base}/v1/chat/completions", json=body, headers=headers, timeout=60)
+        return httpx.post(f"{self.base}/v1/{path}", json=body, headers=headers, timeout=60)
 
     def say(self, model="base", messages=QUESTION, **options):
         response = self.post(model, messages, **options)
@@ -125,6 +128,10 @@ def test_an_answer_has_the_shape_of_openais(server):
     usage = answer["usage"]
     assert usage["completion_tokens"] <= 5
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    told = answer["studio"]
+    assert told.keys() == STUDIO
+    assert 0 < told["first_token_seconds"] <= told["seconds"]
+    assert (told["shared_batch"], told["context"], told["notes"]) == (True, 512, [])
 
 
 def test_a_streamed_answer_is_the_whole_one_in_pieces(server, adapters):
@@ -133,6 +140,61 @@ def test_a_streamed_answer_is_the_whole_one_in_pieces(server, adapters):
         pieces = list(client.stream(model, QUESTION, Settings(temperature=0, max_tokens=24)))
         assert "".join(pieces) == server.say(model)
         assert len(pieces) > 1
+
+
+def test_a_conversation_that_goes_on_is_not_read_again(server):
+    answer = server.post(max_tokens=6).json()
+    said = answer["choices"][0]["message"]
+    more = [*QUESTION, said, {"role": "user", "content": "and tea"}]
+    again = server.post(messages=more, max_tokens=6).json()
+    assert again["studio"]["cached_tokens"] >= answer["usage"]["prompt_tokens"] - 1
+    assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == again["studio"]["cached_tokens"]
+
+
+def test_tokens_are_counted_and_answers_scored(server, adapters):
+    prompt = server.post(max_tokens=1).json()["usage"]["prompt_tokens"]
+    assert server.post(path="tokens").json() == {"tokens": prompt, "context": 512}
+    scores = {
+        (model, text): server.post(model, path="score", answer=text).json()
+        for model in ("base", adapters[0])
+        for text in ("the lamp is lit", "the lamp is lit and tea")
+    }
+    assert all(score["logprob"] < 0 < score["tokens"] for score in scores.values())
+    assert len({score["logprob"] for score in scores.values()}) == 4
+    assert scores["base", "the lamp is lit and tea"]["logprob"] < scores["base", "the lamp is lit"]["logprob"]
+    assert server.post(path="score", answer="").json() == {"logprob": 0.0, "tokens": 0}
+    assert "this model reads at most" in refusal(server, path="score", answer="fog " * 600)
+
+
+def test_health_tells_what_the_memory_holds(server, adapters):
+    server.say(adapters[0])
+    health = server.get("/health").json()
+    assert health["base_bytes"] > health["adapter_bytes"] > 0
+    assert health["cache_bytes"] > 0
+    assert health["active"] == 0
+    models = server.get("/v1/models").json()["data"]
+    assert [model["id"] for model in models] == health["loaded"]
+
+
+def test_fields_of_other_clients_are_honoured_or_refused(server):
+    plain = server.say(max_tokens=12, temperature=1.0, seed=3)
+    parts = [
+        {"role": "user", "content": [{"type": "text", "text": "what is "}, {"type": "text", "text": "question 3"}]}
+    ]
+    same = {"n": 1, "user": "me", "presence_penalty": 0, "logprobs": False, "tools": None, "store": False, "stop": None}
+    assert server.say(messages=parts, temperature=1.0, seed=3, max_completion_tokens=12, **same) == plain
+    stop = plain[3:5]
+    cut = server.post(max_tokens=12, temperature=1.0, seed=3, stop=[stop]).json()["choices"][0]
+    assert (cut["message"]["content"], cut["finish_reason"]) == (plain[: plain.index(stop)], "stop")
+    tool = {"type": "function", "function": {"name": "f"}}
+    for field, value in {
+        "n": 2, "logprobs": True, "tools": [tool], "presence_penalty": 0.5, "logit_bias": {"5": 1}, "top_k": 5,
+        "response_format": {"type": "json_object"}, "magic": 1, "stop": ["a", "b", "c", "d", "e"],
+    }.items():  # fmt: skip
+        error = server.post(**{field: value}).json()["error"]
+        assert error.keys() == {"message", "hint", "type", "param", "code"}
+        assert error["param"] == field, error
+        assert field in error["message"]
 
 
 def test_the_stream_ends_as_openais_does(server):
@@ -145,6 +207,13 @@ def test_the_stream_ends_as_openais_does(server):
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
     assert reasons[-1] in ("length", "stop")
     assert set(reasons[:-1]) <= {None}
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert chunks[-1]["usage"]["completion_tokens"] <= 4
+    assert chunks[-1]["studio"].keys() == STUDIO
+    body["stream_options"] = {"include_usage": True}
+    lines = httpx.post(f"{server.base}/v1/chat/completions", json=body, headers=headers).text.split("\n\n")
+    last, before = (json.loads(lines[place].removeprefix("data: ")) for place in (-3, -4))
+    assert (last["choices"], last["usage"].keys() >= {"total_tokens"}, "usage" in before) == ([], True, False)
 
 
 def test_temperature_0_says_the_same_and_a_seed_draws_the_same(server):
@@ -216,7 +285,7 @@ def test_a_damaged_adapter_is_refused_naming_the_file(lab, server, adapters):
         ("base", " \n", "message is empty"),
         ("base", "fog " * 600, "this model reads at most 512"),
         ("nobody", "hello", "nobody has no adapter"),
-        ("../../etc", "hello", "not the id of a job"),
+        ("../../etc", "hello", "is not the id of"),
     ],
     ids=["empty", "too long", "unknown", "a path"],
 )
@@ -236,7 +305,9 @@ def test_what_cannot_be_answered_is_told_with_a_hint(server, model, content, wor
     ],
 )
 def test_a_request_out_of_bounds_is_refused_and_the_server_lives(server, wrong):
-    assert server.post(**wrong).status_code == 422
+    response = server.post(**wrong)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
     assert server.say(max_tokens=2)
 
 
@@ -271,67 +342,71 @@ def shelf(lab, adapters):
 
 
 @pytest.fixture(scope="module")
-def engine(shelf):
-    return Engine(shelf, torch.device("cpu"))
-
-
-def ask(shelf, adapter="base", *, max_tokens=400):
-    tokenizer = shelf.tokenizer(adapter)
-    ids = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=True)["input_ids"]
-    return Request(adapter, ids, tokenizer, Sampling(temperature=0, max_tokens=max_tokens))
-
-
-def test_who_leaves_frees_the_engine(shelf, engine):
-    with cancelling(engine.submit(ask(shelf))) as request:
-        next(iter(request.stream()))
-    pieces = []
-    while not pieces or pieces[-1].finish is None:
-        pieces.append(request.pieces.get(timeout=30))
-    assert pieces[-1].finish == "cancelled"
-    assert len(request.generated) < 400
-
-
-def test_a_reader_that_closes_the_connection_frees_the_engine(shelf, monkeypatch):
-    """Over HTTP: the server notices the closed stream and takes the request out of its round."""
-    serving = serve.Server(shelf, "word", torch.device("cpu"))
-    taken = []
-    submit = serving.engine.submit
-    monkeypatch.setattr(serving.engine, "submit", lambda request: taken.append(request) or submit(request))
-    monkeypatch.setattr(shelf, "end_tokens", set())  # so that it would write to the very end
-    http = uvicorn.Server(uvicorn.Config(serving.app(), port=0, log_level="error"))
+def serving(shelf):
+    """(where a server in this process answers, its engine); its answers go on until they are as long as was asked."""
+    ends, shelf.end_tokens = shelf.end_tokens, set()
+    engine = Engine(shelf, torch.device("cpu"), max_batch=4)
+    http = uvicorn.Server(
+        uvicorn.Config(
+            serve.Server(shelf, "word", engine).app(), port=0, log_level="error", timeout_graceful_shutdown=1
+        )
+    )
     thread = threading.Thread(target=http.run, daemon=True)
     thread.start()
-    try:
-        while not http.started:
-            time.sleep(0.01)
-        port = http.servers[0].sockets[0].getsockname()[1]
-        answer = ChatClient(Endpoint(f"http://127.0.0.1:{port}", "word")).stream(
-            "base", QUESTION, Settings(temperature=0, max_tokens=450)
-        )
-        next(answer)
-        answer.close()
-        assert taken[0].cancelled.wait(30)
-        assert len(taken[0].generated) < 450
-    finally:
-        http.should_exit = True
-        thread.join(20)
+    while not http.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{http.servers[0].sockets[0].getsockname()[1]}", engine
+    http.should_exit = True
+    thread.join(20)
+    shelf.end_tokens = ends
 
 
-def test_an_error_reaches_the_one_who_asked_and_nobody_else(lab, shelf, engine, adapters):
-    gone = lab.copy(lab.workspace.job(adapters[1]))
-    broken = ask(shelf, gone.name, max_tokens=5)
-    shutil.rmtree(gone)
-    fine = engine.submit(ask(shelf, max_tokens=5))
-    engine.submit(broken)
-    with pytest.raises(UserError, match="has no adapter"):
-        list(broken.stream())
-    assert list(fine.stream())[-1].finish == "length"
-    assert engine.is_alive
+def settle(engine):
+    end = time.monotonic() + 30
+    while engine.active:
+        assert time.monotonic() < end, "a slot is stuck"
+        time.sleep(0.01)
 
 
-def test_a_character_of_several_tokens_is_never_sent_in_halves(shelf, engine, monkeypatch):
-    tokens = iter([*shelf.tokenizer("base")("茶ü")["input_ids"], *shelf.end_tokens])
-    monkeypatch.setattr(engine, "_next_token", lambda model, request: next(tokens))
-    pieces = [piece.text for piece in engine.submit(ask(shelf)).stream()]
-    assert "".join(pieces) == "茶ü"
-    assert not any("\ufffd" in piece for piece in pieces)
+def test_readers_who_close_the_connection_at_random_free_their_slots(serving, adapters):
+    """Streaming or not, served or waiting: the server notices and takes the request out of its round."""
+    url, engine = serving
+    chance = random.Random(5)
+
+    def leave(number):
+        body = {"model": ["base", *adapters][number % 3], "messages": QUESTION, "max_tokens": 450}
+        headers = {"authorization": "Bearer word"}
+        late = httpx.Timeout(5, read=chance.choice([0.02, 0.2]))
+        with contextlib.suppress(httpx.ReadTimeout):
+            if number % 2:
+                httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=late)
+                return
+            target = ("POST", f"{url}/v1/chat/completions")
+            with httpx.stream(*target, json={**body, "stream": True}, headers=headers, timeout=late) as response:
+                for _ in zip(range(chance.randrange(4)), response.iter_lines(), strict=False):
+                    pass
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(leave, range(40)))
+    settle(engine)
+    answer = ChatClient(Endpoint(url, "word")).stream("base", QUESTION, Settings(temperature=0, max_tokens=450))
+    next(answer)
+    assert engine.active == 1
+    answer.close()
+    settle(engine)
+
+
+def test_openais_own_client_streams_and_does_not(serving):
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{serving[0]}/v1", api_key="word", max_retries=0)
+    options = {"model": "base", "messages": QUESTION, "temperature": 0, "max_tokens": 8}
+    whole = client.chat.completions.create(**options)
+    streamed = client.chat.completions.create(**options, stream=True, stream_options={"include_usage": True})
+    chunks = list(streamed)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage == whole.usage or chunks[-1].usage.total_tokens == whole.usage.total_tokens
+    with pytest.raises(openai.BadRequestError, match="n can only be 1"):
+        client.chat.completions.create(**options, n=2)
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{serving[0]}/v1", api_key="no", max_retries=0).models.list()
