@@ -31,6 +31,7 @@ class ServerPool:
         self._servers: dict[str, str] = {}  # base model → server id, the last wanted at the end
         self._wanted: list[str] = []
         self._failures: dict[str, UserError] = {}
+        self._reasons: dict[str, str] = {}
         self._adopt()
 
     def want(self, base_model: str) -> Endpoint | None:
@@ -48,6 +49,11 @@ class ServerPool:
             if base_model not in self._wanted:
                 self._wanted.append(base_model)
             return None
+
+    def why(self, base_model: str) -> str:
+        """Why a base model that is wanted does not load yet; "" when nothing but loading is to be waited for."""
+        with self._lock:
+            return self._reasons.get(base_model, "")
 
     def running(self) -> list[str]:
         """The base models that are in memory."""
