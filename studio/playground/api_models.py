@@ -1,5 +1,6 @@
 """What the API can be asked for by name: base models that are here, what jobs left, adapters from elsewhere."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ from studio.jobs.store import JobView
 from studio.jobs.studio import Studio
 from studio.methods.objectives import OBJECTIVES
 from studio.playground.client import BASE, Target, chat_target
+from studio.playground.remote import REMOTE, adapters_of, remote_server
 from studio.workspace import ID_PATTERN, read_json
 
-Kind = Literal["base", "adapter", "model", "imported"]
+log = logging.getLogger(__name__)
+Kind = Literal["base", "adapter", "model", "imported", "remote"]
 RECORD = "record.json"  # what an adapter from elsewhere says of itself
 ADAPTER_CONFIG = "adapter_config.json"  # PEFT's
 SPEAKS = "CAUSAL_LM"
@@ -53,6 +56,25 @@ def api_models(studio: Studio) -> list[ApiModel]:
         for name, folder in here.items()
     ]
     return bases + [one for one in taught if one.kind == "model" or one.base_model in here]
+
+
+def remote_models(studio: Studio) -> list[ApiModel]:
+    """What the remote server answers as, and the workspace's adapters that it would load.
+
+    None while it is silent: what is on this machine can be used all the same, and the log says why they are missing.
+    """
+    server = remote_server(studio.settings)
+    if server is None:
+        return []
+    try:
+        found = [*server.models(), *server.loadable(adapters_of(studio.workspace))]
+    except UserError as error:
+        log.warning("the models of the remote server are not in the menus: %s", error)
+        return []
+    return [
+        ApiModel(id=f"{REMOTE}{one.name}", kind="remote", name=one.name, base_model=one.base, created=0)
+        for one in found
+    ]
 
 
 def imported_adapters(studio: Studio) -> list[ApiModel]:

@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from studio.errors import UserError
 from studio.jobs.studio import Studio
-from studio.playground.api_models import NoSuchModel, api_models, api_target
+from studio.playground.api_models import ApiModel, NoSuchModel, api_models, api_target, remote_models
+from studio.playground.remote import REMOTE, NoRemoteModel, remote_endpoint
 from studio.ui.feedback import bug_response, explain
 from studio.ui.openai_requests import (
     ApiError,
@@ -65,11 +66,11 @@ class OpenAIRoutes:
 
     def models(self) -> dict[str, Any]:
         """Everything that can answer."""
-        return {"object": "list", "data": [one.to_dict() for one in api_models(self._studio)]}
+        return {"object": "list", "data": [one.to_dict() for one in self._all()]}
 
     def model(self, model: str) -> dict[str, Any]:
         """One of them."""
-        found = next((one for one in api_models(self._studio) if one.id == model), None)
+        found = next((one for one in self._all() if one.id == model), None)
         if found is None:
             raise no_model(f"There is no model {model[:100]!r}.")
         return found.to_dict()
@@ -92,8 +93,13 @@ class OpenAIRoutes:
         kind = upstream.response.headers.get("content-type", "application/json")
         return PassedOn(upstream, media_type=kind, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
 
+    def _all(self) -> list[ApiModel]:
+        return api_models(self._studio) + remote_models(self._studio)
+
     async def _find(self, request: Request, model: str) -> Place:
         """The server for a model, once it is loaded. Raises ApiError, ClientLeft."""
+        if model.startswith(REMOTE):
+            return await self._elsewhere(model)
         try:
             target = await run_in_threadpool(api_target, self._studio, model)
         except NoSuchModel as error:
@@ -101,6 +107,16 @@ class OpenAIRoutes:
         except UserError as error:
             raise ApiError(400, str(error), code="model_not_ready", param="model") from None
         return await self._wait(request, target.base_model, target.model)
+
+    async def _elsewhere(self, model: str) -> Place:
+        try:
+            endpoint = await run_in_threadpool(remote_endpoint, self._studio.settings, model)
+        except NoRemoteModel as error:
+            raise no_model(str(error)) from None
+        except UserError as error:
+            raise unavailable(str(error)) from None
+        assert endpoint is not None
+        return Place(endpoint.url, endpoint.token, model.removeprefix(REMOTE))
 
     async def _wait(self, request: Request, base_model: str, model: str) -> Place:
         end = time.monotonic() + LOAD_PATIENCE
@@ -164,7 +180,7 @@ class PassedOn(StreamingResponse):
 async def _send(request: Request, place: Place, body: dict[str, Any]) -> Upstream:
     """Ask a model's server. Returns once its status is known. Raises ApiError, ClientLeft."""
     timeout = httpx.Timeout(CONNECT_TIMEOUT, read=READ_TIMEOUT)
-    # The environment's proxies and .netrc are not for a server that we know by address.
+    # The environment's proxies and .netrc are not for servers that we know by address.
     client = httpx.AsyncClient(timeout=timeout, trust_env=False, verify=_certificates())
     headers = {"authorization": f"Bearer {place.token}", "accept-encoding": "identity"}
     wanted = client.build_request("POST", f"{place.url}/v1/chat/completions", json=body, headers=headers)
@@ -187,7 +203,7 @@ async def _send(request: Request, place: Place, body: dict[str, Any]) -> Upstrea
 @functools.cache
 def _certificates() -> ssl.SSLContext:
     """Reading the machine's certificates takes 20 ms: once is enough."""
-    return httpx.create_ssl_context(trust_env=False)
+    return httpx.create_ssl_context()
 
 
 async def api_bug_response(request: Request, error: Exception) -> JSONResponse:

@@ -6,13 +6,15 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import openai
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 
 from studio import workspace as names
 from studio.catalog import Catalog
@@ -22,6 +24,9 @@ from studio.jobs.spec import ServeSpec
 from studio.jobs.store import JobStore
 from studio.jobs.studio import Studio
 from studio.playground import api_keys
+from studio.playground.client import ChatClient
+from studio.playground.client import Settings as ChatSettings
+from studio.playground.remote import remote_endpoint
 from studio.settings import Settings
 from studio.ui import openai_routes
 from studio.ui.guard import FAILURES_ALLOWED, Guard
@@ -332,3 +337,114 @@ def test_who_leaves_while_the_base_loads_is_not_waited_for(address, pool, taught
     looks = len(pool.wanted)
     time.sleep(0.6)
     assert len(pool.wanted) == looks
+
+
+class RemoteServer:
+    """A server with the routes that vLLM and SGLang document for adapters, in front of a real model's server.
+
+    It knows an adapter only once it has been told to load it, by the folder's path.
+    """
+
+    def __init__(self, kind, base, upstream, key):
+        self.kind, self.base, self.upstream, self.key = kind, base, upstream, key
+        self.loaded, self.calls = {}, []
+
+    def app(self):
+        app = FastAPI()
+        app.get("/v1/models")(self.models)
+        if self.kind in ("vllm", "sglang"):
+            app.post("/v1/load_lora_adapter" if self.kind == "vllm" else "/load_lora_adapter")(self.load)
+        app.post("/v1/chat/completions")(self.chat)
+        return app
+
+    def refusal(self, request):
+        if request.headers.get("authorization") != f"Bearer {self.key}":
+            return JSONResponse({"error": {"message": "Unauthorized"}}, status_code=401)
+        return None
+
+    async def models(self, request: Request):
+        cards = [{"id": self.base, "root": str(self.base), "parent": None}]
+        cards += [{"id": name, "root": path, "parent": self.base} for name, path in self.loaded.items()]
+        return self.refusal(request) or {"object": "list", "data": cards}
+
+    async def load(self, request: Request):
+        body = await request.json()
+        self.calls.append(body)
+        if not (Path(body["lora_path"]) / "adapter_config.json").is_file():
+            message = f"No adapter found for {body['lora_path']}"
+            return JSONResponse({"object": "error", "message": message, "code": 404}, status_code=400)
+        name = body["lora_name"] if self.kind == "vllm" else f"{self.base}:{body['lora_name']}"
+        self.loaded[name] = body["lora_path"]
+        return self.refusal(request) or Response(f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def chat(self, request: Request):
+        body = await request.json()
+        known = {self.base: "base", **{name: name.rpartition(":")[2] for name in self.loaded}}
+        if body["model"] not in known:
+            return JSONResponse({"error": {"message": f"The model {body['model']} does not exist."}}, status_code=404)
+        headers = {"authorization": f"Bearer {self.upstream.token}"}
+        sent = {**body, "model": known[body["model"]]}
+        async with httpx.AsyncClient(timeout=60) as ask:
+            answer = await ask.post(f"{self.upstream.url}/v1/chat/completions", json=sent, headers=headers)
+        return self.refusal(request) or Response(answer.content, answer.status_code, media_type="text/event-stream")
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang", "openai"])
+def test_a_server_elsewhere_loads_the_adapter_it_is_asked_for(lab, pool, model_server, taught, address, kind):
+    base = str(lab.model)
+    there = RemoteServer(kind, base, model_server, "remote-key")
+    remote_url, remote_end = listening(there.app())
+    settings = {"remote_url": remote_url, "remote_kind": kind, "remote_key": "remote-key"}
+    url, end = listening(guarded(lab, pool, **settings))
+    theirs = f"remote:{base}:{taught}" if kind == "sglang" else f"remote:{taught}"
+    try:
+        listed = {one.id: one.studio["kind"] for one in client(url).models.list()}
+        assert {name for name in listed if name.startswith("remote:")} == {f"remote:{base}"} | (
+            {theirs} if kind != "openai" else set()
+        )
+        assert ask(url, f"remote:{base}").json()["choices"] == ask(address, f"base:{base}").json()["choices"]
+        assert error_of(ask(url, "remote:nobody"), 404)["code"] == "model_not_found"
+        assert error_of(ask(url, "remote:../../etc"), 404)["code"] == "model_not_found"
+        if kind == "openai":
+            assert error_of(ask(url, theirs), 404)["code"] == "model_not_found"
+            return
+        assert there.calls == []
+        pool.wanted.clear()
+        assert ask(url, theirs).json()["choices"] == ask(address, taught).json()["choices"]
+        assert ask(url, theirs, stream=True).text.rstrip().endswith("data: [DONE]")
+        assert there.calls == [
+            {"lora_name": taught, "lora_path": str(lab.workspace.adapter_folder(taught))}
+        ]  # loaded once
+        endpoint = remote_endpoint(Settings(workspace=lab.workspace.root, **settings), theirs)
+        spoken = ChatClient(endpoint).stream(theirs.removeprefix("remote:"), QUESTION, ChatSettings(temperature=0))
+        assert "".join(spoken)
+    finally:
+        end()
+        remote_end()
+
+
+def test_a_server_elsewhere_that_fails_says_so_and_hides_nothing_of_ours(lab, pool, model_server, taught):
+    there = RemoteServer("vllm", str(lab.model), model_server, "right")
+    remote_url, remote_end = listening(there.app())
+    nowhere = Settings(workspace=lab.workspace.root, remote_url="http://127.0.0.1:9")
+    wrong = replace(nowhere, remote_url=remote_url, remote_key="wrong")
+    blind = replace(wrong, remote_key="right", remote_workspace=Path("/not/there"))
+    plain = replace(blind, remote_kind="sglang")  # asks by a route that this server has not
+    try:
+        for where, words in ((nowhere, "does not answer"), (wrong, "Unauthorized"), (blind, "No adapter found")):
+            with pytest.raises(UserError, match=words) as caught:
+                remote_endpoint(where, f"remote:{taught}")
+            assert "STUDIO_REMOTE" in caught.value.hint
+        with pytest.raises(UserError, match="does not load adapters"):
+            remote_endpoint(plain, f"remote:{lab.model}:{taught}")
+        with pytest.raises(UserError, match="knows no remote server"):
+            remote_endpoint(Settings(workspace=lab.workspace.root), "remote:x")
+    finally:
+        remote_end()
+    url, end = listening(guarded(lab, pool, remote_url="http://127.0.0.1:9"))
+    try:
+        assert taught in {one.id for one in client(url).models.list()}
+        assert error_of(ask(url, "remote:x"), 503)["message"].startswith("The remote server at http://127.0.0.1:9")
+    finally:
+        end()
+    assert "right" not in repr(blind)
