@@ -14,6 +14,7 @@ import httpx
 from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.servers import Endpoint
+from studio.jobs.studio import Studio
 from studio.settings import Settings
 from studio.starter_model import HUB_ID as STARTER_HUB_ID
 from studio.workspace import Workspace, read_json
@@ -145,11 +146,11 @@ def remote_server(settings: Settings) -> RemoteServer | None:
     return RemoteServer(settings) if settings.remote_url else None
 
 
-def remote_endpoint(settings: Settings, choice: str) -> Endpoint | None:
+def remote_endpoint(studio: Studio, choice: str) -> Endpoint | None:
     """Where a choice in a menu is answered when that is elsewhere; None when it is answered here. Raises UserError."""
     if not choice.startswith(REMOTE):
         return None
-    server = remote_server(settings)
+    server = remote_server(studio.settings)
     if server is None:
         raise NoRemoteModel("This studio knows no remote server.", "Its operator can set STUDIO_REMOTE_URL.")
     return server.reach(choice.removeprefix(REMOTE))

@@ -110,7 +110,7 @@ class OpenAIRoutes:
 
     async def _elsewhere(self, model: str) -> Place:
         try:
-            endpoint = await run_in_threadpool(remote_endpoint, self._studio.settings, model)
+            endpoint = await run_in_threadpool(remote_endpoint, self._studio, model)
         except NoRemoteModel as error:
             raise no_model(str(error)) from None
         except UserError as error:

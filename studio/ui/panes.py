@@ -83,7 +83,7 @@ class Pane:
         self._pieces.put(answer or "…")
 
     def _endpoint(self) -> Endpoint:
-        elsewhere = remote_endpoint(self._studio.settings, self.target.base_model)
+        elsewhere = remote_endpoint(self._studio, self.target.base_model)
         if elsewhere is not None:
             return elsewhere
         began = time.monotonic()

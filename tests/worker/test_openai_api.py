@@ -139,6 +139,10 @@ def ask(address, model, messages=QUESTION, headers=None, **options):
     return httpx.post(f"{address}/v1/chat/completions", json=body, headers=headers, timeout=60)
 
 
+def reach(settings, choice):
+    return remote_endpoint(SimpleNamespace(settings=settings), choice)
+
+
 def error_of(response, status):
     assert response.status_code == status, response.text
     error = response.json()["error"]
@@ -415,7 +419,7 @@ def test_a_server_elsewhere_loads_the_adapter_it_is_asked_for(lab, pool, model_s
         assert there.calls == [
             {"lora_name": taught, "lora_path": str(lab.workspace.adapter_folder(taught))}
         ]  # loaded once
-        endpoint = remote_endpoint(Settings(workspace=lab.workspace.root, **settings), theirs)
+        endpoint = reach(Settings(workspace=lab.workspace.root, **settings), theirs)
         spoken = ChatClient(endpoint).stream(theirs.removeprefix("remote:"), QUESTION, ChatSettings(temperature=0))
         assert "".join(spoken)
     finally:
@@ -433,12 +437,12 @@ def test_a_server_elsewhere_that_fails_says_so_and_hides_nothing_of_ours(lab, po
     try:
         for where, words in ((nowhere, "does not answer"), (wrong, "Unauthorized"), (blind, "No adapter found")):
             with pytest.raises(UserError, match=words) as caught:
-                remote_endpoint(where, f"remote:{taught}")
+                reach(where, f"remote:{taught}")
             assert "STUDIO_REMOTE" in caught.value.hint
         with pytest.raises(UserError, match="does not load adapters"):
-            remote_endpoint(plain, f"remote:{lab.model}:{taught}")
+            reach(plain, f"remote:{lab.model}:{taught}")
         with pytest.raises(UserError, match="knows no remote server"):
-            remote_endpoint(Settings(workspace=lab.workspace.root), "remote:x")
+            reach(Settings(workspace=lab.workspace.root), "remote:x")
     finally:
         remote_end()
     url, end = listening(guarded(lab, pool, remote_url="http://127.0.0.1:9"))
