@@ -40,7 +40,7 @@ def build(studio: Studio) -> ApiCard:
         gr.Markdown(word("api_locked" if locked else "api_open"))
         address = gr.Textbox(label=word("api_address"), interactive=False, buttons=["copy"], elem_id="api-address")
         options: dict[str, Any] = {"interactive": False, "buttons": ["copy"], "show_line_numbers": False}
-        curl = gr.Code(label="curl", language="shell", elem_id="api-curl", wrap_lines=True, **options)
+        curl = gr.Code(label="curl", language="shell", elem_id="api-curl", wrap_lines=True, lines=2, **options)
         python = gr.Code(label="Python", language="python", elem_id="api-python", **options)
         with gr.Row(visible=locked, equal_height=True):
             name = gr.Textbox(
@@ -120,7 +120,7 @@ def curl_for(address: str, model: str, locked: bool) -> str:
 
 def python_for(address: str, model: str, locked: bool) -> str:
     """The same question for the official client."""
-    key = 'os.environ["STUDIO_API_KEY"]' if locked else json.dumps(NO_KEY)
+    key = 'os.getenv("STUDIO_API_KEY")' if locked else json.dumps(NO_KEY)
     lines = [
         *(["import os", ""] if locked else []),
         "from openai import OpenAI",
