@@ -1,4 +1,4 @@
-"""SQLite (WAL): which jobs wait, in which order, and which stops were asked for."""
+"""SQLite (WAL): which jobs wait, in which order, which stops and which room were asked for."""
 
 import sqlite3
 import time
@@ -13,6 +13,10 @@ SCHEMA = (
         created REAL NOT NULL
     )""",
     """CREATE TABLE IF NOT EXISTS stop_requests (
+        job_id TEXT PRIMARY KEY,
+        created REAL NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS room_requests (
         job_id TEXT PRIMARY KEY,
         created REAL NOT NULL
     )""",
@@ -40,6 +44,7 @@ class Catalog:
     def dequeue(self, job_id: str) -> bool:
         """Take a job out of the line; False when it was not waiting."""
         with self._transaction() as connection:
+            connection.execute("DELETE FROM room_requests WHERE job_id = ?", (job_id,))
             return connection.execute("DELETE FROM queue WHERE job_id = ?", (job_id,)).rowcount > 0
 
     def waiting(self) -> list[str]:
@@ -56,6 +61,16 @@ class Catalog:
         """The jobs to be stopped, and when that was asked (seconds since 1970)."""
         with self._transaction() as connection:
             return dict(connection.execute("SELECT job_id, created FROM stop_requests").fetchall())
+
+    def request_room(self, job_id: str) -> None:
+        """Ask the supervisor to unload chats for a job in line; it is forgotten when the job leaves the line."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO room_requests VALUES (?, ?)", (job_id, time.time()))
+
+    def room_requests(self) -> set[str]:
+        """The jobs for which chats are to be unloaded."""
+        with self._transaction() as connection:
+            return {row[0] for row in connection.execute("SELECT job_id FROM room_requests")}
 
     def clear_stop(self, job_id: str) -> None:
         """Forget a stop that was carried out."""

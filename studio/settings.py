@@ -1,6 +1,7 @@
 """Environment variables → Settings. The only reader of os.environ."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,20 @@ SETTINGS: tuple[tuple[str, str, str], ...] = (
     ),
     ("STUDIO_DATA_ROOTS", "", "Folders (separated by colons) of this machine whose files the Data tab offers."),
     ("STUDIO_UPLOAD_LIMIT_MB", "2048", "Largest file that can be uploaded, in megabytes."),
+    (
+        "STUDIO_REMOTE_URL",
+        "",
+        "A vLLM, SGLang or other OpenAI-compatible server, such as http://gpu:8000; its models can be chatted with.",
+    ),
+    ("STUDIO_REMOTE_KIND", "vllm", "How that server loads adapters: vllm, sglang, or openai for not at all."),
+    ("STUDIO_REMOTE_KEY", "", "The API key that it wants. Kept in memory alone."),
+    (
+        "STUDIO_REMOTE_WORKSPACE",
+        "",
+        "Where that server sees the workspace's folder, to load adapters from; the same path when not set.",
+    ),
 )
+REMOTE_KINDS = ("vllm", "sglang", "openai")
 DEFAULTS = {name: default for name, default, _ in SETTINGS}
 
 # What a worker may see of our environment. Everything else (tokens, keys, proxies' passwords) stays here.
@@ -52,6 +66,10 @@ class Settings:
     model_roots: tuple[Path, ...] = ()
     data_roots: tuple[Path, ...] = ()
     upload_limit_mb: int = 2048
+    remote_url: str = ""
+    remote_kind: str = "vllm"
+    remote_key: str = field(default="", repr=False)
+    remote_workspace: Path | None = None
 
     @property
     def is_loopback(self) -> bool:
@@ -81,7 +99,14 @@ def read_settings(environ: Mapping[str, str] = os.environ, **overrides: str | in
         model_roots=tuple(Path(p).expanduser() for p in value("STUDIO_MODEL_ROOTS").split(":") if p),
         data_roots=tuple(Path(p).expanduser().absolute() for p in value("STUDIO_DATA_ROOTS").split(":") if p),
         upload_limit_mb=_whole_number("STUDIO_UPLOAD_LIMIT_MB", value("STUDIO_UPLOAD_LIMIT_MB"), 1, 10**6),
+        remote_url=_address("STUDIO_REMOTE_URL", value("STUDIO_REMOTE_URL")),
+        remote_kind=value("STUDIO_REMOTE_KIND"),
+        remote_key=value("STUDIO_REMOTE_KEY"),
+        remote_workspace=Path(there) if (there := value("STUDIO_REMOTE_WORKSPACE")) else None,
     )
+    if settings.remote_kind not in REMOTE_KINDS:
+        kinds = ", ".join(REMOTE_KINDS)
+        raise UserError(f"STUDIO_REMOTE_KIND={settings.remote_kind} is not known.", f"Set it to one of {kinds}.")
     if not settings.is_loopback and not settings.password:
         raise UserError(
             f"Listening on {settings.host} would let everybody on the network in.",
@@ -123,6 +148,16 @@ def worker_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str
         "MALLOC_TOP_PAD_": str(256 * 1024**2),
         "THP_MEM_ALLOC_ENABLE": "1",
     }
+
+
+def _address(name: str, value: str) -> str:
+    """The address of a server, without the /v1 that comes behind it."""
+    address = value.rstrip("/").removesuffix("/v1")
+    if address and not re.fullmatch(r"https?://[\w.\-\[\]:]+(/[\w./\-]*)?", address):
+        raise UserError(
+            f"{name} is not an address.", f"Write it like {name}=http://gpu:8000; a key has its own variable."
+        )
+    return address
 
 
 def _port(configured: str, override: str | int | None) -> int:

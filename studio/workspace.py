@@ -61,6 +61,10 @@ class Workspace:
         return self.root / "session_key"
 
     @property
+    def api_keys(self) -> Path:
+        return self.root / "api_keys"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 
@@ -113,6 +117,9 @@ class Workspace:
             return self.job(job_id) / CHECKPOINTS / f"checkpoint-{int(step)}"
         imported = self.adapter(name) / ADAPTER
         return imported if imported.is_dir() else self.job(name) / ADAPTER
+
+    def api_key(self, key_id: str) -> Path:
+        return self.api_keys / f"{check_id(key_id, 'key')}.json"
 
     def server(self, server_id: str) -> Path:
         return self.servers / check_id(server_id, "server")

@@ -143,6 +143,13 @@ def resume(job_id: JobId, as_json: AsJson = False) -> None:
         finish(studio, job_id, as_json=as_json)
 
 
+@app.command("unload-chat")
+def unload_chat(job_id: JobId) -> None:
+    """Unload the chats that a job in line waits for, and start it. An answer that is being written is cut off."""
+    open_studio(read_settings()).store.make_room(job_id)
+    typer.echo(f"The chats are unloaded for {job_id}; it starts when their memory is free.")
+
+
 @app.command()
 def delete(job_id: JobId) -> None:
     """Delete a job and what it learned."""

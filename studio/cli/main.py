@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from studio import __version__
-from studio.cli import chat, code, data, jobs, memory, sweep
+from studio.cli import api_key, chat, code, data, jobs, memory, sweep
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
 from studio.jobs.presets import read_presets
@@ -30,6 +30,7 @@ app.command()(sweep.sweep)
 app.command()(code.code)
 app.command()(chat.chat)
 app.command()(memory.memory)
+app.add_typer(api_key.app, name="api-key")
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "gradio", "plotly", "pandas")
 

@@ -19,6 +19,7 @@ from studio.jobs.events import (
 Status = Literal["queued", "starting", "running", "stopping", "completed", "stopped", "interrupted", "failed"]
 ACTIVE: tuple[Status, ...] = ("starting", "running", "stopping")
 RESUMABLE: tuple[Status, ...] = ("stopped", "interrupted", "failed")
+HELD = "waiting for "  # how the phase of a job begins that waits in line for memory
 RATE_WINDOW = 20  # points that the estimate of the time left looks back on
 
 

@@ -13,7 +13,7 @@ from studio.errors import UserError
 from studio.jobs.events import EventReader, EventWriter, Failed, Stopped
 from studio.jobs.launchers import local
 from studio.jobs.spec import TrainSpec, read_train_spec, spec_text
-from studio.jobs.state import ACTIVE, RESUMABLE, JobState, Status, status_of
+from studio.jobs.state import ACTIVE, HELD, RESUMABLE, JobState, Status, status_of
 from studio.workspace import Workspace, new_id, write_text
 
 UNRESPONSIVE_AFTER = 60.0  # seconds without a heartbeat
@@ -42,7 +42,12 @@ class JobView:
             return f"The worker died after step {self.state.step}; nothing since the last checkpoint is kept."
         if isinstance(end, Failed) and self.status == "failed":
             return f"{end.message} {end.hint}".strip()
-        return self.state.phase if self.status == "starting" else ""
+        return self.state.phase if self.status == "starting" or self.held else ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is its turn, and it waits for memory that chats hold; `message` says which."""
+        return self.status == "queued" and self.state.end is None and self.state.phase.startswith(HELD)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -158,6 +163,13 @@ class JobStore:
             self.catalog.request_stop(job_id)
         else:
             raise UserError(f"{view.name} is not running (it is {view.status}).", "There is nothing to stop.")
+
+    def make_room(self, job_id: str) -> None:
+        """Unload the chats that a job in line waits for, answers in progress too. Raises UserError."""
+        view = self.view(job_id)
+        if view.status != "queued":
+            raise UserError(f"{view.name} does not wait (it is {view.status}).", "Nothing has to be unloaded.")
+        self.catalog.request_room(job_id)
 
     def resume(self, job_id: str) -> None:
         """Put a job that ended early back into the line, to go on from its newest checkpoint. Raises UserError."""

@@ -11,9 +11,11 @@ from studio import workspace as names
 from studio.base_models import model_folder
 from studio.catalog import Catalog
 from studio.errors import UserError
+from studio.jobs.admission import Admission
 from studio.jobs.events import EventWriter, Failed
 from studio.jobs.launchers import local
 from studio.jobs.servers import ServerPool
+from studio.jobs.spec import TrainSpec
 from studio.jobs.state import ACTIVE, Status
 from studio.jobs.store import JobStore
 from studio.workspace import Workspace
@@ -41,6 +43,7 @@ class Supervisor:
         worker: str = "studio.worker",
     ) -> None:
         self._workspace, self._catalog, self._store, self.servers = workspace, catalog, store, servers
+        self._admission = Admission(workspace, catalog, servers)
         self._worker = worker  # by name: the rooms of the page and of the workers never import each other
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._running: set[str] = {view.id for view in store.views() if view.status in ACTIVE}
@@ -143,12 +146,25 @@ class Supervisor:
             if not (self._workspace.job(job_id) / names.SPEC).is_file():
                 self._catalog.dequeue(job_id)
                 continue
-            self._launch(job_id)
+            spec = self._spec(job_id)
+            if spec is None:
+                self._catalog.dequeue(job_id)
+                continue
+            if self._admission.may_start(job_id, spec):
+                self._launch(job_id, spec)
             return
+        self._admission.nobody_waits()
 
-    def _launch(self, job_id: str) -> None:
+    def _spec(self, job_id: str) -> TrainSpec | None:
+        """None when it cannot be read: the list of jobs says why, and the others in line go on."""
+        try:
+            return self._store.view(job_id).spec
+        except UserError as error:
+            log.warning("%s leaves the line: %s", job_id, error)
+            return None
+
+    def _launch(self, job_id: str, spec: TrainSpec) -> None:
         folder = self._workspace.job(job_id)
-        spec = self._store.view(job_id).spec
         try:
             online = model_folder(spec.base_model, self._workspace.models) is None
             self._children[job_id] = local.launch(self._worker, folder, online=online)

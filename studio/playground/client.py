@@ -12,6 +12,7 @@ from studio.errors import UserError
 from studio.jobs.servers import Endpoint
 from studio.jobs.state import RESUMABLE
 from studio.jobs.store import JobStore
+from studio.playground.remote import REMOTE
 from studio.workspace import Workspace
 
 BASE = "base"
@@ -36,6 +37,8 @@ class Target:
 
 def chat_target(store: JobStore, workspace: Workspace, choice: str) -> Target:
     """What "base:NAME" or a job's id means. Raises UserError when that job left nothing to talk to."""
+    if choice.startswith(REMOTE):
+        return Target(choice, choice.removeprefix(REMOTE))
     if choice.startswith(f"{BASE}:"):
         return Target(choice.removeprefix(f"{BASE}:"), BASE)
     view = store.view(choice)

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 import socket
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs
 
 import psutil
 
+from studio.playground import api_keys
 from studio.settings import Settings
 from studio.ui.login_page import login_page
 from studio.workspace import Workspace, write_text
@@ -44,6 +46,7 @@ SESSION_SECONDS = 7 * 24 * 3600
 FAILURES_ALLOWED, FAILURE_WINDOW = 5, 60.0
 LOGIN_BODY_LIMIT = 4096
 OPEN_PATHS = ("/healthz", "/login")
+API = "/v1/"  # programs speak here: a key opens it, and refusals have the shape that they expect
 
 
 class Guard:
@@ -51,11 +54,13 @@ class Guard:
 
     def __init__(self, app: App, *, settings: Settings, workspace: Workspace) -> None:
         self._app = app
+        self._workspace = workspace
         self._password = settings.password
         self._hosts = allowed_hosts(settings)
         self._cookie = f"studio_session_{settings.port}"
         self._key = session_key(workspace)
-        self._failures: dict[str, list[float]] = {}
+        self._failures = Attempts()
+        self._wrong_keys = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -66,8 +71,11 @@ class Guard:
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         refusal = self.refusal(scope["method"], headers)
+        for_programs = scope["path"].startswith(API)
         if refusal is not None:
-            await answer(send, *refusal)
+            await (api_answer(send, *refusal) if for_programs else answer(send, *refusal))
+        elif self._password and for_programs and not self._knows(headers):
+            await self._with_key(scope, receive, send, headers)
         elif self._password and scope["path"] == "/login":
             await self._login(scope, receive, send)
         elif self._password and scope["path"] not in OPEN_PATHS and not self._knows(headers):
@@ -106,24 +114,35 @@ class Guard:
         else:
             await answer(send, 401, "Log in first.")
 
+    async def _with_key(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
+        """Let a program through that has one of the studio's keys."""
+        address = (scope.get("client") or ("?", 0))[0]
+        kind, _, key = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not key.strip():
+            await api_answer(send, 401, "This studio has a password: send one of its API keys as a bearer token.")
+        elif self._wrong_keys.too_many(address):
+            await api_answer(send, 429, "Too many wrong API keys. Wait a minute.")
+        elif not api_keys.is_valid(self._workspace, key.strip()):
+            self._wrong_keys.add(address)
+            await api_answer(send, 401, "That is not one of this studio's API keys.")
+        else:
+            self._wrong_keys.forget(address)
+            await self._app(scope, receive, with_headers(send))
+
     async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
         address = (scope.get("client") or ("?", 0))[0]
         if scope["method"] != "POST":
             await answer(with_headers(send), 200, login_page(), HTML)
             return
-        recent = [moment for moment in self._failures.get(address, []) if time.time() - moment < FAILURE_WINDOW]
-        if len(recent) >= FAILURES_ALLOWED:
+        if self._failures.too_many(address):
             await answer(with_headers(send), 429, login_page("Too many attempts. Wait a minute."), HTML)
             return
         given = await read_form_field(receive, "password")
-        self._failures = {
-            who: times for who, times in self._failures.items() if time.time() - times[-1] < FAILURE_WINDOW
-        }
         if not hmac.compare_digest(given.encode(), self._password.encode()):
-            self._failures[address] = [*recent, time.time()]
+            self._failures.add(address)
             await answer(with_headers(send), 401, login_page("That is not the password."), HTML)
             return
-        self._failures.pop(address, None)
+        self._failures.forget(address)
         expires = str(int(time.time()) + SESSION_SECONDS)
         cookie = (
             f"{self._cookie}={expires}.{self._sign(expires)}; Path=/; HttpOnly; SameSite=Lax; Max-Age={SESSION_SECONDS}"
@@ -131,7 +150,33 @@ class Guard:
         await answer(send, 303, "", [(b"location", b"/"), (b"set-cookie", cookie.encode())])
 
 
+class Attempts:
+    """Failures by address; those older than the window are forgotten."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[float]] = {}
+
+    def too_many(self, address: str) -> bool:
+        return len(self._recent(address)) >= FAILURES_ALLOWED
+
+    def add(self, address: str) -> None:
+        self._times = {who: times for who in self._times if (times := self._recent(who))}
+        self._times[address] = [*self._recent(address), time.time()]
+
+    def forget(self, address: str) -> None:
+        self._times.pop(address, None)
+
+    def _recent(self, address: str) -> list[float]:
+        return [moment for moment in self._times.get(address, []) if time.time() - moment < FAILURE_WINDOW]
+
+
 HTML = [(b"content-type", b"text/html; charset=utf-8")]
+API_ERRORS = {
+    400: ("invalid_request_error", "host_not_allowed"),
+    401: ("authentication_error", "invalid_api_key"),
+    403: ("permission_error", "foreign_page"),
+    429: ("rate_limit_error", "too_many_attempts"),
+}
 
 
 async def answer(send: Send, status: int, text: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
@@ -146,6 +191,16 @@ async def answer(send: Send, status: int, text: str, headers: list[tuple[bytes, 
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def api_answer(send: Send, status: int, text: str) -> None:
+    """Refuse a program, in the shape of OpenAI's errors."""
+    kind, code = API_ERRORS[status]
+    body = json.dumps({"error": {"message": text, "type": kind, "param": None, "code": code}})
+    headers = [(b"content-type", b"application/json")]
+    headers += [(b"retry-after", str(int(FAILURE_WINDOW)).encode())] if status == 429 else []
+    headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []
+    await answer(send, status, body, headers)
 
 
 def with_headers(send: Send) -> Send:

@@ -5,7 +5,7 @@ import gradio as gr
 from studio.jobs.studio import Studio
 from studio.ui.data_room import DataRoom
 from studio.ui.i18n import word
-from studio.ui.tabs import data, jobs, memory, playground, train
+from studio.ui.tabs import api_card, data, jobs, memory, playground, train
 from studio.ui.widgets import widget
 
 
@@ -30,8 +30,10 @@ def build_blocks(studio: Studio, room: DataRoom) -> gr.Blocks:
                 jobs.build()
             with gr.Tab(word("tab_playground"), id="playground", elem_id="tab-playground") as play_page:
                 play_tab = playground.build(studio)
+                api = api_card.build(studio)
         data.wire(room, data_tab, blocks, tabs, train_tab)
         train.wire(studio, train_tab, blocks, train_page, tabs)
         playground.wire(studio, play_tab, blocks, play_page)
+        api_card.wire(studio, api, blocks, play_page, play_tab.choices[0])
         new_job.click(lambda: gr.Tabs(selected="train"), None, tabs, show_progress="hidden", api_visibility="private")
     return blocks

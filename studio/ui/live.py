@@ -93,6 +93,7 @@ def job_summary(view: JobView) -> dict[str, Any]:
         "name": view.name,
         "status": view.status,
         "message": view.message,
+        "held": view.held,
         "phase": state.phase,
         "objective": spec.objective.name,
         "base_model": STARTER if spec.base_model == "starter" else spec.base_model,
@@ -158,9 +159,14 @@ class LiveRoutes:
         return figures(objective)
 
     def act(self, job_id: str, action: str) -> dict[str, str]:
-        """Stop, resume or delete a job."""
+        """Stop, resume or delete a job, or unload the chats that it waits for."""
         store = self._studio.store
-        actions = {"stop": store.request_stop, "resume": store.resume, "delete": store.delete}
+        actions = {
+            "stop": store.request_stop,
+            "resume": store.resume,
+            "delete": store.delete,
+            "unload": store.make_room,
+        }
         if action not in actions:
             raise UserError(f"A job cannot {action[:40]!r}.")
         actions[action](job_id)

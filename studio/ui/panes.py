@@ -13,6 +13,7 @@ from studio.errors import UserError
 from studio.jobs.servers import Endpoint
 from studio.jobs.studio import Studio
 from studio.playground.client import ChatClient, Settings, chat_target
+from studio.playground.remote import remote_endpoint
 
 YIELD_EVERY = 0.1  # seconds: ten redraws a second read as smoothly as thirty and cost a third
 START_PATIENCE = 180.0  # seconds for a base model to load
@@ -82,6 +83,9 @@ class Pane:
         self._pieces.put(answer or "…")
 
     def _endpoint(self) -> Endpoint:
+        elsewhere = remote_endpoint(self._studio, self.target.base_model)
+        if elsewhere is not None:
+            return elsewhere
         began = time.monotonic()
         while not self._left.is_set():
             endpoint = self._studio.servers.want(self.target.base_model)

@@ -32,7 +32,7 @@ def build_app(studio: Studio) -> FastAPI:
 
     from studio.ui.data_room import DataRoom
     from studio.ui.dataset_routes import DatasetRoutes
-    from studio.ui.feedback import bug_response, user_error_response
+    from studio.ui.feedback import user_error_response
     from studio.ui.files import mount_files, version
     from studio.ui.front_page import FrontPage
     from studio.ui.guard import Guard
@@ -42,15 +42,16 @@ def build_app(studio: Studio) -> FastAPI:
     from studio.ui.live import LiveRoutes
     from studio.ui.memory_room import MemoryRoom
     from studio.ui.memory_routes import MemoryRoutes
+    from studio.ui.openai_routes import mount_openai
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(UserError, user_error_response)
-    app.add_exception_handler(Exception, bug_response)
     app.add_api_route("/healthz", partial(health, studio))
     room = DataRoom(studio)
     for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
         app.include_router(routes.router())
+    mount_openai(app, studio)
     mount_files(app)
     blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(

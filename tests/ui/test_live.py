@@ -289,6 +289,7 @@ def test_what_a_job_cannot_do_is_a_sentence(page, studio, new_job):
     for address, words in (
         (f"/api/jobs/{job}/explode", "cannot 'explode'"),
         (f"/api/jobs/{job}/stop", "not running"),
+        (f"/api/jobs/{job}/unload", "does not wait"),
         ("/api/jobs/no-such-job/stop", "no job"),
         ("/api/jobs/no-such-job/delete", "no job"),
     ):
@@ -313,7 +314,7 @@ def test_an_id_that_is_none_reaches_no_path(page, studio):
         # Percent signs are kept, so that a spelling which is encoded already goes out as it stands.
         inside = quote(spelling, safe="%")
         answers = [
-            *(page.post(f"/api/jobs/{inside}/{action}") for action in ("stop", "resume", "delete")),
+            *(page.post(f"/api/jobs/{inside}/{action}") for action in ("stop", "resume", "delete", "unload")),
             page.get("/api/live", params={"job": spelling, "log": 0}),
         ]
         for answer in answers:

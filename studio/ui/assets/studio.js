@@ -155,7 +155,7 @@
     const response = await fetch(`api/jobs/${encodeURIComponent(S.job)}/${action}`, { method: "POST" });
     const body = await response.json();
     if (!response.ok) return S.toast([body.error.message, body.error.hint].filter(Boolean).join(" "), "bad");
-    S.toast(S.word({ stop: "jobs_stop_asked", resume: "jobs_resumed", delete: "jobs_deleted" }[action]));
+    S.toast(S.word({ stop: "jobs_stop_asked", resume: "jobs_resumed", delete: "jobs_deleted", unload: "jobs_unload_asked" }[action]));
     if (action === "delete") S.setJob("");
     tag = "";
     poll();

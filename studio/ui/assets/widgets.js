@@ -116,10 +116,11 @@
         busy || job.status === "queued" ? button("stop", word("jobs_stop"), "danger", () => S.act("stop")) : null,
         idle ? button("resume", word("jobs_resume"), "primary", () => S.act("resume")) : null,
         ["completed", "stopped"].includes(job.status) && !SPEECHLESS.includes(job.objective) ? button("chat", word("jobs_chat"), "primary", () => S.chatWith(job.id)) : null,
+        job.held ? button("unload", word("jobs_unload"), "primary", () => S.act("unload")) : null,
         S.nextStage(job),
         busy ? null : button("delete", word("jobs_delete"), "quiet", () => { if (confirm(word("jobs_delete_sure"))) S.act("delete"); }));
       const kind = job.status === "failed" ? "st-bad" : "st-warn";
-      const notes = [job.unresponsive ? word("jobs_unresponsive") : "", ["failed", "interrupted"].includes(job.status) ? job.message : "", ...job.warnings].filter(Boolean);
+      const notes = [job.unresponsive ? word("jobs_unresponsive") : "", job.held || ["failed", "interrupted"].includes(job.status) ? job.message : "", ...job.warnings].filter(Boolean);
       const share = job.max_steps ? (100 * job.step) / job.max_steps : 0;
       const waits = !busy ? "" : job.phase === "evaluating" ? word("jobs_evaluating") : S.points.length ? "" : job.phase || word("jobs_waiting_first");
       const epoch = S.points.length ? S.points.at(-1)[0] : null;

@@ -10,6 +10,7 @@ from studio.base_models import STARTER
 from studio.errors import UserError
 from studio.jobs.studio import Studio
 from studio.methods.objectives import OBJECTIVES
+from studio.playground.api_models import remote_models
 from studio.playground.client import Settings, chat_target
 from studio.ui.feedback import guarded
 from studio.ui.i18n import say, word
@@ -187,4 +188,5 @@ def speakers(studio: Studio, request: gr.Request) -> list[tuple[str, str]]:
     base_choices = [(f"{STARTER if name == 'starter' else name} · {base_word}", f"base:{name}") for name in bases]
     speaking = [view for view in finished if OBJECTIVES[view.spec.objective.name].task_type == "CAUSAL_LM"]
     jobs = [(f"{view.name} · {view.spec.tuner.name} · {view.spec.objective.name}", view.id) for view in speaking]
-    return [base_choices[0], *jobs, *base_choices[1:]]
+    elsewhere = [(f"{one.name} · {say('play_remote', request)}", one.id) for one in remote_models(studio)]
+    return [base_choices[0], *jobs, *base_choices[1:], *elsewhere]
