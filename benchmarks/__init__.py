@@ -13,9 +13,7 @@ from benchmarks.switch import SWITCH
 from benchmarks.tabs import TABS
 from benchmarks.training import TRAINING
 
-BENCHMARKS: dict[str, Benchmark] = {
-    one.name: one
-    for one in (
-        START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, SERVING, TRAINING, FORGETTING, ALIGNMENT,
-    )  # fmt: skip
-}
+FAMILIES = (
+    START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, SERVING, TRAINING, FORGETTING, ALIGNMENT,
+)  # fmt: skip
+BENCHMARKS: dict[str, Benchmark] = {one.name: one for one in FAMILIES}
