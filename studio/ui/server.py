@@ -30,6 +30,7 @@ def build_app(studio: Studio) -> FastAPI:
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
+    from studio.playground.batch import BatchDesk
     from studio.ui.data_room import DataRoom
     from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import bug_response, user_error_response
@@ -42,6 +43,7 @@ def build_app(studio: Studio) -> FastAPI:
     from studio.ui.live import LiveRoutes
     from studio.ui.memory_room import MemoryRoom
     from studio.ui.memory_routes import MemoryRoutes
+    from studio.ui.play_routes import PlayRoutes
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -51,8 +53,10 @@ def build_app(studio: Studio) -> FastAPI:
     room = DataRoom(studio)
     for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
         app.include_router(routes.router())
+    desk = BatchDesk(studio)
+    app.include_router(PlayRoutes(studio, desk).router())
     mount_files(app)
-    blocks = build_blocks(studio, room).queue(api_open=False)
+    blocks = build_blocks(studio, room, desk).queue(api_open=False)
     gr.mount_gradio_app(
         app,
         blocks,

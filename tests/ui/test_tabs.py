@@ -19,7 +19,7 @@ from studio.errors import UserError
 from studio.jobs.events import EventWriter, Finished
 from studio.jobs.servers import Endpoint
 from studio.methods.objectives import OBJECTIVES
-from studio.playground.client import Settings
+from studio.playground.client import Chunk, Settings
 from studio.ui import feedback, panes
 from studio.ui.data_room import DataRoom
 from studio.ui.feedback import guarded
@@ -105,12 +105,12 @@ class FakeClient:
     def __init__(self, endpoint):
         assert isinstance(endpoint, Endpoint)
 
-    def stream(self, model, messages, settings):
+    def answer(self, model, messages, settings):
         FakeClient.asked.append((model, messages, settings))
         for piece in self.pieces:
             if isinstance(piece, Exception):
                 raise piece
-            yield piece
+            yield Chunk(piece)
 
 
 @pytest.fixture
@@ -159,12 +159,12 @@ def test_who_stops_reading_stops_the_server(chatting, monkeypatch):
     def endless(self, model, messages, settings):
         try:
             while True:
-                yield "x"
+                yield Chunk("x")
                 time.sleep(0.01)
         finally:
             closed.set()
 
-    monkeypatch.setattr(FakeClient, "stream", endless)
+    monkeypatch.setattr(FakeClient, "answer", endless)
     reading = converse([pane(chatting)])
     while next(reading)[0][-1]["content"] == "Loading …":
         assert not closed.is_set()
