@@ -9,7 +9,7 @@ import gradio as gr
 from studio.errors import UserError
 from studio.jobs.studio import Studio
 from studio.playground.client import ChatClient, chat_target
-from studio.playground.conversations import MOST_COLUMNS, NONE, Column, Facts, facts_of
+from studio.playground.conversations import MOST_COLUMNS, NONE, Column, Conversation, Facts, facts_of
 from studio.playground.servers import wait_for_endpoint
 from studio.ui.i18n import say
 from studio.ui.panes import Pane, as_text, converse
@@ -150,12 +150,24 @@ class ChatHandlers:
         updates[number] = messages_shown(conversation, say("play_thinking", request))
         return page.told(), *updates
 
+    def clearer(self, number: int) -> Callable[[Any], Any]:
+        """The handler for a column that was emptied → the state without what was said in it."""
+
+        def cleared(state: Any) -> Any:
+            page = PageState.of(state)
+            if number < len(page.comparison.columns):
+                page.comparison.columns[number].conversation = Conversation()
+            return page.told()
+
+        return cleared
+
     def score(self, request: gr.Request, *values: Any) -> Iterator[Any]:
         """The log-probability of each column's answer under each column's model → the state, as they come."""
         page = self._page(values, request)
         columns = [column for column in page.comparison.visible if column.conversation.answer() is not None]
         if not columns:
             raise UserError("There is no answer yet.", "Ask something first.")
+        scored = False
         for choice in dict.fromkeys(column.choice for column in page.comparison.visible):
             target = chat_target(self._studio.store, self._studio.workspace, choice)
             client = ChatClient(wait_for_endpoint(self._studio, target.base_model, threading.Event()))
@@ -166,7 +178,10 @@ class ChatHandlers:
                 told = client.score(target.model, asked, turn.content)
                 if told.logprob is not None and told.tokens is not None:
                     turn.facts.scores[choice] = (told.logprob, told.tokens)
+                    scored = True
                 yield page.told()
+        if not scored:
+            raise UserError("The model's server cannot score answers.", "Start the studio anew.")
 
     def _page(self, values: Sequence[Any], request: gr.Request | None) -> PageState:
         given = Values.of(values)

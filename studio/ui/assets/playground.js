@@ -182,10 +182,12 @@
     });
     if (ranges.length) CSS.highlights.set("st-differs", new Highlight(...ranges));
   }
-  W.differences = (element) => {
-    const box = make("input", { type: "checkbox", onchange: (event) => { marking = event.target.checked; if (marking && !CSS.highlights) S.toast(word("play_differences_unable"), "bad"); markNow(); } });
-    element.replaceChildren(make("label", { class: "st-check" }, box, word("play_differences")));
-  };
+  document.addEventListener("change", (event) => {
+    if (!event.target.closest?.("#differences")) return;
+    marking = event.target.checked;
+    if (marking && !CSS.highlights) S.toast(word("play_differences_unable"), "bad");
+    markNow();
+  });
 
   /* ---- the link ---- */
   W.shareLink = (element) => {

@@ -78,12 +78,11 @@ def build_bar() -> PlayBar:
             elem_id="column-count",
             scale=0,
             min_width=330,
-            container=False,
         )
-        options: dict[str, Any] = {"interactive": True, "scale": 0, "min_width": 150, "container": False}
+        options: dict[str, Any] = {"interactive": True, "scale": 0, "min_width": 150}
         separate = gr.Checkbox(False, label=word("play_separate"), elem_id="separate-settings", **options)
         checkpoints = gr.Checkbox(False, label=word("play_checkpoints"), elem_id="with-checkpoints", **options)
-        widget("differences", elem_id="differences")
+        gr.Checkbox(False, label=word("play_differences"), elem_id="differences", **options)
     return PlayBar(count, separate, checkpoints)
 
 

@@ -116,6 +116,7 @@ def _wire_answers(on: ChatHandlers, tab: PlaygroundTab) -> None:
     answering.append(tab.state.again(guarded(on.again), inputs, outputs, **QUIET))
     for number, chat in enumerate(tab.chats):
         chat.edit(busy, None, tab.prompt, **AT_ONCE)
+        chat.clear(guarded(on.clearer(number)), tab.state, tab.state, **QUIET)
         answering.append(chat.edit(guarded(on.editor(number)), inputs, outputs, **QUIET))
     for event in answering:
         event.then(ready, None, tab.prompt, **AT_ONCE)
