@@ -36,8 +36,8 @@ class CountWish(BaseModel):
 class PlayRoutes:
     """The routes below /api/playground. All are plain functions: they run beside the event loop, not in it."""
 
-    def __init__(self, studio: Studio, desk: BatchDesk) -> None:
-        self._studio, self._desk = studio, desk
+    def __init__(self, studio: Studio) -> None:
+        self._studio, self.desk = studio, BatchDesk(studio)
 
     def router(self) -> APIRouter:
         """All of them, to be included in the application."""
@@ -61,11 +61,11 @@ class PlayRoutes:
 
     def batch(self, batch_id: BatchId, since: int = -1) -> dict[str, Any]:
         """How far a table is, and its rows from `since` on."""
-        return self._desk.get(batch_id).view(since)
+        return self.desk.get(batch_id).view(since)
 
     def cancel(self, batch_id: BatchId) -> dict[str, str]:
         """Ask nothing more."""
-        self._desk.cancel(batch_id)
+        self.desk.cancel(batch_id)
         return {"done": "cancel"}
 
     def csv(self, batch_id: BatchId) -> StreamingResponse:
@@ -80,4 +80,4 @@ class PlayRoutes:
         self, batch_id: str, lines: Callable[[Batch], Iterator[bytes]], ending: str, kind: str
     ) -> StreamingResponse:
         disposition = {"content-disposition": f'attachment; filename="answers.{ending}"'}
-        return StreamingResponse(lines(self._desk.get(batch_id)), media_type=kind, headers=disposition)
+        return StreamingResponse(lines(self.desk.get(batch_id)), media_type=kind, headers=disposition)

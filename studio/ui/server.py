@@ -30,7 +30,6 @@ def build_app(studio: Studio) -> FastAPI:
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
-    from studio.playground.batch import BatchDesk
     from studio.ui.data_room import DataRoom
     from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import bug_response, user_error_response
@@ -50,13 +49,11 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_exception_handler(UserError, user_error_response)
     app.add_exception_handler(Exception, bug_response)
     app.add_api_route("/healthz", partial(health, studio))
-    room = DataRoom(studio)
-    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
-        app.include_router(routes.router())
-    desk = BatchDesk(studio)
-    app.include_router(PlayRoutes(studio, desk).router())
+    room, play = DataRoom(studio), PlayRoutes(studio)
+    for one in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio)), play):
+        app.include_router(one.router())
     mount_files(app)
-    blocks = build_blocks(studio, room, desk).queue(api_open=False)
+    blocks = build_blocks(studio, room, play.desk).queue(api_open=False)
     gr.mount_gradio_app(
         app,
         blocks,

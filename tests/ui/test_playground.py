@@ -9,7 +9,6 @@ from starlette.testclient import TestClient
 
 from studio.errors import UserError
 from studio.jobs.events import EventWriter, Finished
-from studio.playground.batch import BatchDesk
 from studio.playground.client import Target, chat_target
 from studio.playground.conversations import MOST_COLUMNS, Drawn
 from studio.ui import panes
@@ -327,10 +326,10 @@ def test_a_checkpoint_that_a_column_shows_stays_in_its_menu(studio, new_job):
 @pytest.fixture
 def asking(talking):
     """The routes, asked without a browser."""
-    app, desk = FastAPI(), BatchDesk(talking)
+    app, routes = FastAPI(), PlayRoutes(talking)
     app.add_exception_handler(UserError, user_error_response)
-    app.include_router(PlayRoutes(talking, desk).router())
-    return SimpleNamespace(web=TestClient(app), on=PromptHandlers(talking, desk), studio=talking)
+    app.include_router(routes.router())
+    return SimpleNamespace(web=TestClient(app), on=PromptHandlers(talking, routes.desk), studio=talking)
 
 
 def test_a_list_is_asked_with_the_columns_settings(asking, server):
