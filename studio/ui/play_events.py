@@ -128,9 +128,11 @@ class ChatHandlers:
 
     # ---- what does not stream ----
 
-    def stopped(self, state: Any, request: gr.Request) -> Updates:
-        """The answers were stopped → the page with what came of them."""
+    def ended(self, state: Any, request: gr.Request) -> Updates:
+        """No more comes → the page; answers that were stopped say so."""
         page = PageState.of(state)
+        if not page.busy:
+            return ready(), *[gr.skip()] * (1 + MOST_COLUMNS)
         columns = page.comparison.columns
         updates: list[Any] = [gr.skip()] * MOST_COLUMNS
         for number in page.busy:

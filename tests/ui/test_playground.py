@@ -159,8 +159,9 @@ def test_stopped_answers_stay_as_far_as_they_came(on, server):
     answering.close()
     state["busy"] = [0, 1]  # the second had not begun
     state["comparison"]["columns"][1]["conversation"]["turns"][1]["content"] = ""
-    _, stopped, chat, *_ = on.stopped(state, request())
+    _, stopped, chat, *_ = on.ended(state, request())
     assert stopped["busy"] == []
+    assert on.ended(stopped, request())[1:] == (gr.skip(),) * (1 + MOST_COLUMNS)
     assert texts(stopped, 0)[1].startswith("word word")
     assert stopped["comparison"]["columns"][0]["conversation"]["turns"][1]["facts"]["finish"] == "stopped"
     assert texts(stopped, 1) == ["Hi"]
