@@ -299,6 +299,9 @@ def test_what_a_choice_means(studio, new_job):
         target(f"{job}@6")
     (whole / "config.json").write_text("{}")
     assert target(f"{job}@6") == Target(str(whole.absolute()), "base")
+    keep(studio, job, 8, whole=False)
+    with pytest.raises(UserError, match="keeps no checkpoint of step 8"):
+        target(f"{job}@8")
     for wrong in (f"{job}@7", f"{job}@../..", f"{job}@", "gone-00000000@5", "../x@5", f"{job}@-1"):
         with pytest.raises(UserError):
             target(wrong)

@@ -12,6 +12,7 @@ from studio.ui.feedback import guarded
 from studio.ui.i18n import word
 from studio.ui.play_events import ChatHandlers, busy, ready
 from studio.ui.play_page import PageState, count_of
+from studio.ui.play_page import menu as speakers
 from studio.ui.play_prompts import PromptHandlers
 from studio.ui.play_saved import SavedHandlers
 from studio.ui.tabs.play_columns import (
@@ -154,3 +155,6 @@ def shown_settings(separate: bool) -> list[dict[str, Any]]:
 def empty() -> list[Any]:
     """A new conversation → (*one a column, state, prompt, name)."""
     return [*[None] * MOST_COLUMNS, PageState(Comparison()).told(), ready(), ""]
+
+
+__all__ = ["PlaygroundTab", "build", "speakers", "wire"]
