@@ -63,7 +63,7 @@
     const best = Math.max(...entries.map(([, [logprob]]) => logprob));
     const line = ([choice, [logprob, tokens]]) => make("tr", { class: logprob === best && entries.length > 1 ? "best" : null },
       make("th", { scope: "row" }, title(choice)), make("td", {}, S.number(logprob, 1)), make("td", {}, tokens ? `(${S.number(logprob / tokens, 2)})` : "–"));
-    return make("table", { class: "st-scores", title: word("play_score_help") }, make("tbody", {}, ...entries.map(line)));
+    return make("table", { class: "st-scores", title: word("play_score_help") }, make("caption", {}, word("play_score_caption")), make("tbody", {}, ...entries.map(line)));
   }
   function meter(facts) {
     const used = facts.prompt_tokens === null || facts.tokens === null ? null : facts.prompt_tokens + facts.tokens;
