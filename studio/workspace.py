@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from studio.errors import UserError
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-FOLDERS = ("models", "datasets", "jobs", "adapters", "servers", "uploads", "trash")
+FOLDERS = ("models", "datasets", "jobs", "adapters", "servers", "uploads", "trash", "conversations")
 
 SPEC, EVENTS, LOG, CHECKPOINTS = "spec.yaml", "events.jsonl", "log.txt", "checkpoints"
 ADAPTER, MODEL = "adapter", "model"  # what a job leaves: an adapter, or a whole model
@@ -31,7 +31,7 @@ class WorkspaceInUse(UserError):
 
 
 class Workspace:
-    """The folder of one studio: `models/ datasets/ jobs/ adapters/ servers/ uploads/ trash/` and the catalog.
+    """The folder of one studio: what FOLDERS names, and the catalog.
 
     Ids are checked before they become a part of a path, so a path made here always lies inside.
     """
@@ -88,6 +88,10 @@ class Workspace:
     def uploads(self) -> Path:
         return self.root / "uploads"
 
+    @property
+    def conversations(self) -> Path:
+        return self.root / "conversations"
+
     def model(self, name: str) -> Path:
         return self.models / check_id(name, "model")
 
@@ -120,6 +124,9 @@ class Workspace:
 
     def api_key(self, key_id: str) -> Path:
         return self.api_keys / f"{check_id(key_id, 'key')}.json"
+
+    def conversation(self, conversation_id: str) -> Path:
+        return self.conversations / f"{check_id(conversation_id, 'conversation')}.json"
 
     def server(self, server_id: str) -> Path:
         return self.servers / check_id(server_id, "server")

@@ -3,13 +3,14 @@
 import gradio as gr
 
 from studio.jobs.studio import Studio
+from studio.playground.batch import BatchDesk
 from studio.ui.data_room import DataRoom
 from studio.ui.i18n import word
 from studio.ui.tabs import api_card, data, jobs, memory, playground, train
 from studio.ui.widgets import widget
 
 
-def build_blocks(studio: Studio, room: DataRoom) -> gr.Blocks:
+def build_blocks(studio: Studio, room: DataRoom, desk: BatchDesk) -> gr.Blocks:
     """Layout first, then wiring; every handler is a plain function of its tab."""
     with gr.Blocks(
         title="Fine-tuning Studio", fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
@@ -33,7 +34,7 @@ def build_blocks(studio: Studio, room: DataRoom) -> gr.Blocks:
                 api = api_card.build(studio)
         data.wire(room, data_tab, blocks, tabs, train_tab)
         train.wire(studio, train_tab, blocks, train_page, tabs)
-        playground.wire(studio, play_tab, blocks, play_page)
+        playground.wire(studio, play_tab, blocks, play_page, data_tab.dataset, desk)
         api_card.wire(studio, api, blocks, play_page, play_tab.choices[0])
         new_job.click(lambda: gr.Tabs(selected="train"), None, tabs, show_progress="hidden", api_visibility="private")
     return blocks

@@ -10,13 +10,11 @@ from typing import Any
 
 from studio.data.examples import Message
 from studio.errors import UserError
-from studio.jobs.servers import Endpoint
 from studio.jobs.studio import Studio
-from studio.playground.client import ChatClient, Settings, chat_target
-from studio.playground.remote import remote_endpoint
+from studio.playground.client import ChatClient, Chunk, Settings, chat_target
+from studio.playground.servers import wait_for_endpoint
 
 YIELD_EVERY = 0.1  # seconds: ten redraws a second read as smoothly as thirty and cost a third
-START_PATIENCE = 180.0  # seconds for a base model to load
 # What Markdown surely takes for code: fences of three at the start of a line, and spans between single backticks.
 # Where longer fences occur nothing is taken for code: then a tag may show as &lt;, but none can slip through.
 CODE = re.compile(
@@ -25,12 +23,16 @@ CODE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 LONG_FENCE = re.compile(r"````|~~~~")
+THINK, THOUGHT = "&lt;think>", "&lt;/think>"
 READERS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="chat")  # they wait for pieces, nothing more
 Turn = dict[str, Any]
 
 
 class Pane:
-    """One column's conversation: the history with the new question, and the answer as it grows."""
+    """One column's conversation: the history with the new question, and the answer as it grows.
+
+    `text` is what came of the answer, `answer` what is shown of it; when `done`, `last` is what was told about it.
+    """
 
     def __init__(
         self,
@@ -46,20 +48,23 @@ class Pane:
         self.target = chat_target(studio.store, studio.workspace, choice)
         self.turns = [{"role": turn["role"], "content": text_of(turn)} for turn in history or []]
         self.turns.append({"role": "user", "content": prompt})
-        self.answer = loading
+        self.answer, self.text = loading, ""
+        self.last: Chunk | None = None
         self._studio, self._system, self._settings = studio, system, settings
         self._pieces: queue.Queue[str] = queue.Queue()
         self._left = threading.Event()
         self._work = READERS.submit(self._run)
-        self.done = False
+        self.done = self.failed = False
 
     def read(self) -> None:
         """Take in what came since the last time. Raises what the reading thread raised."""
         self.done = self._work.done()  # before the queue is emptied: what came before the end is taken in
         while not self._pieces.empty():
-            self.answer = self._pieces.get()
+            self.answer = self.text = self._pieces.get()
         if self.done:
-            self._work.result()
+            self.failed = self._work.exception() is not None
+            self.last = self._work.result()
+            self.answer = self.text or "…"
 
     def leave(self) -> None:
         """Nobody reads any more: the server may stop."""
@@ -70,46 +75,70 @@ class Pane:
         turns = [*self.turns, {"role": "assistant", "content": self.answer}]
         return [{**turn, "content": as_text(turn["content"])} for turn in turns]
 
-    def _run(self) -> None:
-        client = ChatClient(self._endpoint())
+    def _run(self) -> Chunk:
+        """Read the answer to its end; returns what was told about it."""
+        client = ChatClient(wait_for_endpoint(self._studio, self.target.base_model, self._left))
         messages: list[Message] = [{"role": "system", "content": self._system}] if self._system.strip() else []
         messages += self.turns  # type: ignore[arg-type]
-        answer = ""
-        for piece in client.stream(self.target.model, messages, self._settings):
-            answer += piece
+        answer, told = "", Chunk("")
+        for chunk in client.answer(self.target.model, messages, self._settings):
+            answer += chunk.text
+            told = told.followed_by(chunk)
             self._pieces.put(answer)
             if self._left.is_set():
-                return
-        self._pieces.put(answer or "…")
-
-    def _endpoint(self) -> Endpoint:
-        elsewhere = remote_endpoint(self._studio, self.target.base_model)
-        if elsewhere is not None:
-            return elsewhere
-        began = time.monotonic()
-        while not self._left.is_set():
-            endpoint = self._studio.servers.want(self.target.base_model)
-            if endpoint is not None:
-                return endpoint
-            if time.monotonic() - began > START_PATIENCE:
                 break
-            time.sleep(0.2)
-        raise UserError("The base model did not load in time.", "Look at the machine's memory, then try again.")
+        return told
 
 
 def converse(panes: list[Pane]) -> Iterator[list[list[Turn]]]:
-    """Both conversations, redrawn at most ten times a second, until every answer is whole."""
+    """All conversations, redrawn at most ten times a second, until every answer is whole.
+
+    Raises the first error of any pane, when the others have answered.
+    """
+    failures: list[UserError] = []
     try:
         while True:
             for pane in panes:
-                pane.read()
+                if not pane.done:
+                    try:
+                        pane.read()
+                    except UserError as error:
+                        failures.append(error)
             yield [pane.shown() for pane in panes]
             if all(pane.done for pane in panes):
-                return
+                break
             time.sleep(YIELD_EVERY)
     finally:
         for pane in panes:
             pane.leave()
+    if failures:
+        raise failures[0]
+
+
+def folded(turns: list[Turn], title: str) -> list[Turn]:
+    """Turns as `as_text` made them → messages for a chat view, what a model thought first apart, under a title."""
+    messages = []
+    for turn in turns:
+        thought, rest, whole = thinking(turn["content"]) if turn["role"] == "assistant" else ("", turn["content"], True)
+        if thought:
+            metadata = {"title": title, "status": "done" if whole else "pending"}
+            messages.append({"role": "assistant", "content": thought, "metadata": metadata})
+        if rest or not thought:
+            messages.append({**turn, "content": rest})
+    return messages
+
+
+def thinking(answer: str) -> tuple[str, str, bool]:
+    """(what an answer thinks first, the rest, whether the thought has ended), the tags as `as_text` writes them.
+
+    Some templates put the opening tag into the prompt: then the answer has the closing one alone.
+    """
+    begins = answer.lstrip().startswith(THINK)
+    before, end, rest = answer.partition(THOUGHT)
+    if not begins and not end:
+        return "", answer, True
+    thought = before.lstrip().removeprefix(THINK).strip()
+    return thought, rest.strip() if thought or end else answer, bool(end)
 
 
 def text_of(turn: Turn) -> str:

@@ -43,17 +43,18 @@ def build_app(studio: Studio) -> FastAPI:
     from studio.ui.memory_room import MemoryRoom
     from studio.ui.memory_routes import MemoryRoutes
     from studio.ui.openai_routes import mount_openai
+    from studio.ui.play_routes import PlayRoutes
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(UserError, user_error_response)
     app.add_api_route("/healthz", partial(health, studio))
-    room = DataRoom(studio)
-    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
-        app.include_router(routes.router())
+    room, play = DataRoom(studio), PlayRoutes(studio)
+    for one in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio)), play):
+        app.include_router(one.router())
     mount_openai(app, studio)
     mount_files(app)
-    blocks = build_blocks(studio, room).queue(api_open=False)
+    blocks = build_blocks(studio, room, play.desk).queue(api_open=False)
     gr.mount_gradio_app(
         app,
         blocks,

@@ -98,7 +98,8 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
 
     page.click("#job-chat")
     page.wait_for_selector("#prompt textarea")
-    page.check("#second-pane input")
+    page.locator("#column-count label").nth(1).click()
+    page.wait_for_selector("#chat-model-b input")
     page.wait_for_function("document.querySelector('#chat-model-a input').value.includes('Lighthouse keeper')")
     choose(page, "chat-model-b", "base model")
     page.click("#play-settings button")
@@ -114,6 +115,9 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
     assert len(trained) > 10
     assert len(base) > 10
     assert trained != base
+    page.check("#differences input")
+    page.wait_for_function("CSS.highlights.get('st-differs')?.size > 0")
+    assert page.locator("#chat-b .bot mark").count() == 0  # marked without markup
     keep(page, "playground")
 
 

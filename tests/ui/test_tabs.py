@@ -16,16 +16,14 @@ from markdown_it import MarkdownIt
 
 from studio import ui
 from studio.errors import UserError
-from studio.jobs.events import EventWriter, Finished
 from studio.jobs.servers import Endpoint
 from studio.methods.objectives import OBJECTIVES
-from studio.playground.client import Settings
+from studio.playground.client import Chunk, Settings
 from studio.ui import feedback, panes
 from studio.ui.data_room import DataRoom
 from studio.ui.feedback import guarded
 from studio.ui.panes import Pane, as_text, converse, from_text, text_of
 from studio.ui.tabs.data import DataHandlers
-from studio.ui.tabs.playground import PlaygroundHandlers, choice_updates, speakers
 from tests.conftest import instruction_rows, write_rows
 
 FILE_TRAP = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
@@ -105,12 +103,12 @@ class FakeClient:
     def __init__(self, endpoint):
         assert isinstance(endpoint, Endpoint)
 
-    def stream(self, model, messages, settings):
+    def answer(self, model, messages, settings):
         FakeClient.asked.append((model, messages, settings))
         for piece in self.pieces:
             if isinstance(piece, Exception):
                 raise piece
-            yield piece
+            yield Chunk(piece)
 
 
 @pytest.fixture
@@ -159,12 +157,12 @@ def test_who_stops_reading_stops_the_server(chatting, monkeypatch):
     def endless(self, model, messages, settings):
         try:
             while True:
-                yield "x"
+                yield Chunk("x")
                 time.sleep(0.01)
         finally:
             closed.set()
 
-    monkeypatch.setattr(FakeClient, "stream", endless)
+    monkeypatch.setattr(FakeClient, "answer", endless)
     reading = converse([pane(chatting)])
     while next(reading)[0][-1]["content"] == "Loading …":
         assert not closed.is_set()
@@ -221,34 +219,6 @@ def test_code_is_shown_as_it_was_written():
     assert as_text("`a<b && c`\n```html\n<b>&amp;</b>\n```") == "`a<b && c`\n```html\n<b>&amp;</b>\n```"
 
 
-def test_the_menus_offer_the_starter_and_what_jobs_left(studio, new_job):
-    unfinished, done = new_job("unfinished"), new_job("done", base_model="org/model")
-    (studio.workspace.job(done) / "adapter").mkdir()
-    end = Finished(step=1, seconds=1, result="adapter", result_bytes=1, peak_memory_bytes=1)
-    EventWriter(studio.workspace.job(done) / "events.jsonl").write(end)
-    assert [value for _, value in speakers(studio, request())] == ["base:starter", done, "base:org/model"]
-    left, right = choice_updates(studio, None, None, request())
-    assert (left.value, right.value) == ("base:starter", done)
-    left, right = choice_updates(studio, "base:starter", "base:org/model", request(adapter=done))
-    assert (left.value, right.value) == (done, "base:org/model")
-    left, right = choice_updates(studio, "base:starter", "base:starter", request())
-    assert (left.value, right.value) == ("base:starter", done)
-    left, _ = choice_updates(studio, "gone", "gone", request(adapter=unfinished))
-    assert left.value == "base:starter"
-
-
-def test_a_reward_model_is_nobody_to_chat_with(studio, new_job):
-    for name in ("sft", "reward"):
-        job = new_job(name, objective={"name": name})
-        (studio.workspace.job(job) / "adapter").mkdir()
-        end = Finished(step=1, seconds=1, result="adapter", result_bytes=1, peak_memory_bytes=1)
-        EventWriter(studio.workspace.job(job) / "events.jsonl").write(end)
-    labels = [label for label, _ in speakers(studio, request())]
-    assert [label for label in labels if "lora" in label] == ["sft · lora · sft"]
-    left, right = choice_updates(studio, job, job, request(adapter=job))
-    assert job not in (left.value, right.value)
-
-
 def test_the_page_knows_which_objectives_make_no_model_that_speaks():
     script = (Path(ui.__file__).parent / "assets" / "widgets.js").read_text()
     told = json.loads(re.search(r"SPEECHLESS = (\[.*?\])", script)[1])
@@ -264,16 +234,6 @@ def test_a_job_without_an_adapter_cannot_be_talked_to(chatting, new_job):
 def test_a_choice_that_is_none_is_a_sentence(chatting, choice):
     with pytest.raises(UserError):
         pane(chatting, choice=choice)
-
-
-@pytest.mark.parametrize("prompt", ["", "   \n", None])
-def test_an_empty_message_is_not_sent(chatting, prompt):
-    answer = PlaygroundHandlers(chatting).answer(
-        prompt, "base:starter", None, False, [], [], "", 0.7, 0.9, 64, request()
-    )
-    with pytest.raises(UserError, match="empty"):
-        next(answer)
-    assert FakeClient.asked == []
 
 
 # --- errors ---

@@ -1,192 +1,160 @@
-"""Playground: chat with the base model or what a job made of it, two side by side."""
+"""Playground: chat with the base and up to six adapters beside each other; or ask them a whole list of prompts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from studio.base_models import STARTER
-from studio.errors import UserError
 from studio.jobs.studio import Studio
-from studio.methods.objectives import OBJECTIVES
-from studio.playground.api_models import remote_models
-from studio.playground.client import Settings, chat_target
+from studio.playground.batch import BatchDesk
+from studio.playground.conversations import MOST_COLUMNS, Comparison
 from studio.ui.feedback import guarded
-from studio.ui.i18n import say, word
-from studio.ui.panes import Pane, Turn, converse
+from studio.ui.i18n import word
+from studio.ui.play_events import ChatHandlers, busy, ready
+from studio.ui.play_page import PageState, count_of
+from studio.ui.play_page import menu as speakers
+from studio.ui.play_prompts import PromptHandlers
+from studio.ui.play_saved import SavedHandlers
+from studio.ui.tabs.play_columns import (
+    DrawnControls,
+    PlayBar,
+    PlayColumn,
+    SavedControls,
+    build_bar,
+    build_columns,
+    build_drawn,
+    build_prompt,
+    build_saved,
+)
+from studio.ui.tabs.play_prompts import PromptList, build_prompts
+from studio.ui.widgets import widget
 
-LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+QUIET: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 
 
 @dataclass(frozen=True)
 class PlaygroundTab:
-    """The parts of the tab that events touch."""
+    """The parts of the tab that events touch. `sections`: the tab's own tabs."""
 
-    choices: tuple[gr.Dropdown, gr.Dropdown]
-    chats: tuple[gr.Chatbot, gr.Chatbot]
-    second: gr.Checkbox
-    second_column: gr.Column
+    sections: gr.Tabs
+    bar: PlayBar
+    columns: list[PlayColumn]
     prompt: gr.Textbox
     clear: gr.Button
-    system: gr.Textbox
-    temperature: gr.Slider
-    top_p: gr.Slider
-    max_tokens: gr.Slider
+    score: gr.Button
+    shared: DrawnControls
+    shared_frame: gr.Accordion
+    saved: SavedControls
+    state: gr.HTML
+    prompts: PromptList
+
+    @property
+    def chats(self) -> list[gr.Chatbot]:
+        return [column.chat for column in self.columns]
+
+    @property
+    def choices(self) -> list[gr.Dropdown]:
+        return [column.choice for column in self.columns]
+
+    @property
+    def controls(self) -> list[Any]:
+        """What `play_page.Values` is made of, but for the state."""
+        own = [control for column in self.columns for control in column.controls.all]
+        return [self.bar.count, self.bar.separate, *self.shared.all, *self.choices, *own]
+
+    @property
+    def everything(self) -> list[Any]:
+        """What opening a saved comparison fills."""
+        return [self.state, *self.controls, self.saved.name, self.saved.saved, *self.chats]
 
 
 def build(studio: Studio) -> PlaygroundTab:
     """Layout."""
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=300):
-            left = _choice("play_left", "chat-model-a")
-            chat_a = _chatbot("chat-a")
-        with gr.Column(min_width=300, visible=False) as second_column:
-            right = _choice("play_right", "chat-model-b")
-            chat_b = _chatbot("chat-b")
-    prompt = gr.Textbox(
-        show_label=False,
-        placeholder=word("play_prompt"),
-        submit_btn=True,
-        stop_btn=False,
-        container=False,
-        lines=1,
-        max_lines=6,
-        elem_id="prompt",
-        interactive=True,
-    )
-    with gr.Row(elem_id="play-actions"):
-        second = gr.Checkbox(
-            False, label=word("play_second"), interactive=True, elem_id="second-pane", scale=0, min_width=200
-        )
-        clear = gr.Button(word("play_clear"), size="sm", scale=0, min_width=160, elem_id="clear-chat")
-    with (
-        gr.Accordion(word("play_settings"), open=False, elem_id="play-settings"),
-        gr.Column(elem_classes="st-form st-flat"),
-    ):
-        system = gr.Textbox(label=word("play_system"), lines=2, interactive=True, elem_id="system-prompt")
-        with gr.Row():
-            temperature = gr.Slider(
-                0, 2, 0.7, step=0.05, label=word("play_temperature"), interactive=True, elem_id="temperature"
-            )
-            top_p = gr.Slider(0.05, 1, 0.9, step=0.05, label=word("play_top_p"), interactive=True, elem_id="top-p")
-            max_tokens = gr.Slider(
-                16, 2048, 256, step=16, label=word("play_max_tokens"), interactive=True, elem_id="max-tokens"
-            )
-    return PlaygroundTab(
-        (left, right), (chat_a, chat_b), second, second_column, prompt, clear, system, temperature, top_p, max_tokens
-    )
+    with gr.Tabs(elem_id="play-sections", selected="chat") as sections:
+        with gr.Tab(word("play_section_chat"), id="chat", elem_id="section-chat"):
+            bar = build_bar()
+            columns = build_columns()
+            prompt = build_prompt()
+            widget("promptMeter", elem_id="prompt-meter")
+            with gr.Row(elem_id="play-actions"):
+                clear = gr.Button(word("play_clear"), size="sm", scale=0, min_width=150, elem_id="clear-chat")
+                score = gr.Button(word("play_score"), size="sm", scale=0, min_width=150, elem_id="score-answers")
+            with gr.Accordion(word("play_settings"), open=False, elem_id="play-settings") as shared_frame:
+                shared = build_drawn()
+            saved = build_saved()
+            state = widget("comparison", elem_id="comparison", value={}, again="again", branch="branch")
+        with gr.Tab(word("play_section_prompts"), id="prompts", elem_id="section-prompts"):
+            prompts = build_prompts()
+    return PlaygroundTab(sections, bar, columns, prompt, clear, score, shared, shared_frame, saved, state, prompts)
 
 
-def _choice(label: str, elem_id: str) -> gr.Dropdown:
-    return gr.Dropdown(choices=[], label=word(label), interactive=True, elem_id=elem_id)
+def wire(
+    studio: Studio, tab: PlaygroundTab, blocks: gr.Blocks, page: gr.Tab, dataset: gr.Dropdown, desk: BatchDesk
+) -> None:
+    """Events. `dataset`: the Data tab's menu, where an exported conversation is chosen."""
+    _wire_layout(tab)
+    _wire_answers(ChatHandlers(studio), tab)
+    _wire_saved(SavedHandlers(studio), tab, blocks, page, dataset)
+    on = PromptHandlers(studio, desk)
+    tab.prompts.file.upload(guarded(on.take_file), tab.prompts.file, tab.prompts.prompts, **QUIET)
+    tab.prompts.run.click(guarded(on.run), [tab.prompts.prompts, tab.state, *tab.controls], tab.prompts.table, **QUIET)
 
 
-def _chatbot(elem_id: str) -> gr.Chatbot:
-    return gr.Chatbot(
-        show_label=False,
-        height="max(320px, calc(100vh - 370px))",
-        elem_id=elem_id,
-        latex_delimiters=LATEX,
-        buttons=["copy"],
-        layout="bubble",
-        allow_tags=False,
-        sanitize_html=True,
-        reasoning_tags=[("<think>", "</think>")],
-        placeholder=word("play_empty"),
-    )
+def _wire_layout(tab: PlaygroundTab) -> None:
+    frames = [column.frame for column in tab.columns]
+    accordions = [tab.shared_frame, *(column.own for column in tab.columns)]
+    tab.bar.count.change(guarded(shown_columns), tab.bar.count, frames, **AT_ONCE)
+    tab.bar.separate.change(shown_settings, tab.bar.separate, accordions, **AT_ONCE)
 
 
-class PlaygroundHandlers:
-    """What happens on the tab's events."""
-
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
-
-    def arrive(self, left: str | None, right: str | None, request: gr.Request) -> Any:
-        """The tab opens → menus with what can answer now."""
-        return choice_updates(self._studio, left, right, request)
-
-    def answer(  # noqa: PLR0913 - Gradio passes one argument a component
-        self,
-        prompt: str,
-        left: str,
-        right: str,
-        both: bool,
-        history_a: list[Turn],
-        history_b: list[Turn],
-        system: str | None,
-        temperature: float,
-        top_p: float,
-        max_tokens: float,
-        request: gr.Request,
-    ) -> Iterator[Any]:
-        """A question → (empty prompt, conversation, conversation), again and again while the answers grow."""
-        if not prompt or not prompt.strip():
-            raise UserError("The message is empty.", "Write something first.")
-        settings = Settings(temperature=temperature, top_p=top_p, max_tokens=int(max_tokens))
-        asked = [(left, history_a), (right, history_b)] if both else [(left, history_a)]
-        loading = say("play_loading", request)
-        for choice, _ in asked:
-            chat_target(self._studio.store, self._studio.workspace, choice)  # before the first one begins to answer
-        panes = [
-            Pane(self._studio, choice, history, prompt, system=system or "", settings=settings, loading=loading)
-            for choice, history in asked
-        ]
-        for shown in converse(panes):
-            yield "", *shown, *([] if both else [gr.skip()])
+def _wire_answers(on: ChatHandlers, tab: PlaygroundTab) -> None:
+    inputs, outputs = [tab.state, *tab.controls], [tab.prompt, tab.state, *tab.chats]
+    started = tab.prompt.submit(busy, None, tab.prompt, **AT_ONCE)
+    answering = [started.then(guarded(on.ask), [tab.prompt, *inputs], outputs, **QUIET)]
+    # The events of one trigger run one after the other, and only a first one knows what was edited.
+    tab.state.again(busy, None, tab.prompt, **AT_ONCE)
+    answering.append(tab.state.again(guarded(on.again), inputs, outputs, **QUIET))
+    for number, chat in enumerate(tab.chats):
+        chat.edit(busy, None, tab.prompt, **AT_ONCE)
+        chat.clear(guarded(on.clearer(number)), tab.state, tab.state, **QUIET)
+        answering.append(chat.edit(guarded(on.editor(number)), inputs, outputs, **QUIET))
+    for event in answering:
+        event.then(guarded(on.ended), tab.state, outputs, **AT_ONCE)  # also when it was stopped
+    scoring = tab.score.click(guarded(on.score), inputs, tab.state, **{**QUIET, "show_progress": "minimal"})
+    tab.state.branch(guarded(on.branch), inputs, [tab.state, *tab.chats], **QUIET)
+    tab.prompt.stop(ready, None, tab.prompt, cancels=[*answering, scoring], **AT_ONCE)
+    cleared = [*tab.chats, tab.state, tab.prompt, tab.saved.name]
+    tab.clear.click(empty, None, cleared, cancels=[*answering, scoring], **AT_ONCE)
 
 
-def wire(studio: Studio, tab: PlaygroundTab, blocks: gr.Blocks, page: gr.Tab) -> None:
-    """Events."""
-    on = PlaygroundHandlers(studio)
-    quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
-    at_once = {**quiet, "queue": False}
-    for come in (page.select, blocks.load):
-        come(guarded(on.arrive), list(tab.choices), list(tab.choices), **quiet)
-    tab.second.change(lambda both: gr.update(visible=both), tab.second, tab.second_column, **quiet)
-    started = tab.prompt.submit(lambda: gr.update(submit_btn=False, stop_btn=True), None, tab.prompt, **at_once)
-    how = [tab.system, tab.temperature, tab.top_p, tab.max_tokens]
-    answering = started.then(
-        guarded(on.answer),
-        [tab.prompt, *tab.choices, tab.second, *tab.chats, *how],
-        [tab.prompt, *tab.chats],
-        **quiet,
-    )
-    answering.then(_ready, None, tab.prompt, **at_once)
-    tab.prompt.stop(_ready, None, tab.prompt, cancels=[answering], **at_once)
-    cleared = [*tab.chats, tab.prompt]
-    tab.clear.click(lambda: (None, None, _ready()), None, cleared, cancels=[answering], **at_once)
+def _wire_saved(on: SavedHandlers, tab: PlaygroundTab, blocks: gr.Blocks, page: gr.Tab, dataset: gr.Dropdown) -> None:
+    inputs, kept = [tab.state, *tab.controls], tab.saved
+    blocks.load(guarded(on.land), None, tab.everything, **QUIET)
+    for come in (page.select, tab.bar.checkpoints.change):
+        come(guarded(on.arrive), [tab.bar.checkpoints, *tab.choices], tab.choices, **QUIET)
+    kept.save.click(guarded(on.save), [kept.name, *inputs], [tab.state, kept.name, kept.saved], **QUIET)
+    kept.open.click(guarded(on.open), kept.saved, tab.everything, **QUIET)
+    kept.rename.click(guarded(on.rename), [kept.saved, kept.name, tab.state], [tab.state, kept.saved], **QUIET)
+    kept.delete.click(guarded(on.delete), [kept.saved, tab.state], [tab.state, kept.saved], **QUIET)
+    loud = {**QUIET, "show_progress": "minimal"}
+    kept.export.click(guarded(on.export), [kept.name, *inputs], dataset, **loud)
+    kept.export_all.click(guarded(on.export_all), None, dataset, **loud)
 
 
-def _ready() -> dict[str, Any]:
-    update: dict[str, Any] = gr.update(submit_btn=True, stop_btn=False)
-    return update
+def shown_columns(count: Any) -> list[dict[str, Any]]:
+    """How many columns → which of them are on the page."""
+    return [gr.update(visible=number < count_of(count)) for number in range(MOST_COLUMNS)]
 
 
-def choice_updates(
-    studio: Studio, left: str | None, right: str | None, request: gr.Request
-) -> tuple[gr.Dropdown, gr.Dropdown]:
-    """Both menus with what can answer now; the left one follows `?adapter=` in the address.
-
-    Two panes with the same one in them compare nothing: the right one then shows the newest job's result.
-    """
-    choices = speakers(studio, request)
-    ids = [value for _, value in choices]
-    wanted = request.query_params.get("adapter")
-    newest = ids[1] if len(ids) > 1 else ids[0]
-    first = next(one for one in (wanted, left, ids[0]) if one in ids)
-    second = next(one for one in (right if right != first else newest, newest) if one in ids)
-    return gr.Dropdown(choices=choices, value=first), gr.Dropdown(choices=choices, value=second)
+def shown_settings(separate: bool) -> list[dict[str, Any]]:
+    """Whether columns have settings of their own → (the shared ones, each column's)."""
+    return [gr.update(visible=not separate), *[gr.update(visible=bool(separate))] * MOST_COLUMNS]
 
 
-def speakers(studio: Studio, request: gr.Request) -> list[tuple[str, str]]:
-    """(label, value) of everything that can answer: the starter, what jobs left (no reward models), their bases."""
-    finished = [view for view in studio.store.views() if studio.workspace.has_result(view.id)]
-    bases = dict.fromkeys(["starter", *(view.spec.base_model for view in finished)])
-    base_word = say("play_base", request)
-    base_choices = [(f"{STARTER if name == 'starter' else name} · {base_word}", f"base:{name}") for name in bases]
-    speaking = [view for view in finished if OBJECTIVES[view.spec.objective.name].task_type == "CAUSAL_LM"]
-    jobs = [(f"{view.name} · {view.spec.tuner.name} · {view.spec.objective.name}", view.id) for view in speaking]
-    elsewhere = [(f"{one.name} · {say('play_remote', request)}", one.id) for one in remote_models(studio)]
-    return [base_choices[0], *jobs, *base_choices[1:], *elsewhere]
+def empty() -> list[Any]:
+    """A new conversation → (*one a column, state, prompt, name)."""
+    return [*[None] * MOST_COLUMNS, PageState(Comparison()).told(), ready(), ""]
+
+
+__all__ = ["PlaygroundTab", "build", "speakers", "wire"]

@@ -1,0 +1,38 @@
+"""What happens to a list of prompts: read from a file, asked of the columns' models."""
+
+from typing import Any
+
+from studio.errors import UserError
+from studio.jobs.studio import Studio
+from studio.playground.batch import Asked, BatchDesk
+from studio.playground.prompts import LONGEST_LIST, read_prompts
+from studio.ui.play_page import Values, menu
+
+BYTES_A_CHARACTER = 4
+
+
+class PromptHandlers:
+    """What happens on the events of the prompt list."""
+
+    def __init__(self, studio: Studio, desk: BatchDesk) -> None:
+        self._studio, self._desk = studio, desk
+
+    def take_file(self, path: str | None) -> str:
+        """An uploaded file → its text. Raises UserError when it is no list of prompts."""
+        file = self._studio.workspace.uploaded_file(path or "")
+        if file.stat().st_size > LONGEST_LIST * BYTES_A_CHARACTER:
+            raise UserError("That file is too large for a list of prompts.", f"Up to {LONGEST_LIST:,} characters fit.")
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise UserError("The file is not UTF-8 text.", "Save it as UTF-8.") from None
+        read_prompts(text)  # what is wrong with it is told now
+        return text
+
+    def run(self, text: str | None, *values: Any) -> dict[str, str]:
+        """The list → the table that fills. Raises UserError."""
+        prompts = read_prompts(text or "")
+        titles = {value: label for label, value in menu(self._studio, None, checkpoints=True)}
+        visible = Values.of(values).comparison().visible
+        models = [Asked(titles.get(one.choice, one.choice), one.choice, one.drawn) for one in visible]
+        return {"batch": self._desk.start(prompts, models)}
