@@ -84,6 +84,10 @@ class Workspace:
     def uploads(self) -> Path:
         return self.root / "uploads"
 
+    @property
+    def votes(self) -> Path:
+        return self.root / "votes.jsonl"
+
     def model(self, name: str) -> Path:
         return self.models / check_id(name, "model")
 
