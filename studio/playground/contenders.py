@@ -32,7 +32,7 @@ def contender_of(studio: Studio, choice: str, name: str) -> Contender:
 def base_name(studio: Studio, choice: str, target: Target) -> str:
     """The base model that a choice answers on, as jobs name it: also for a job that made a whole model of it."""
     own = target.model == BASE and not choice.startswith(f"{BASE}:")
-    return studio.store.view(choice).spec.base_model if own else target.base_model
+    return studio.store.view(choice.partition("@")[0]).spec.base_model if own else target.base_model
 
 
 def choose(studio: Studio, choices: Iterable[str], known: dict[str, str]) -> list[Contender]:

@@ -1,5 +1,6 @@
 """Every vote as one line that stays: what was asked, both answers, who gave them, who preferred which, and when."""
 
+import fcntl
 import json
 import os
 import threading
@@ -200,6 +201,7 @@ class VoteStore:
     def _append(self, line: Line) -> None:
         text = json.dumps(line.model_dump(), ensure_ascii=False).encode() + b"\n"
         with self._lock, self._file.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the chat's thumbs may come from another store of the same file
             if file.tell() and _last_byte(file.fileno()) != b"\n":
                 text = b"\n" + text  # a line that was torn by a crash must not spoil this one
             file.write(text)

@@ -30,6 +30,8 @@ def build_app(studio: Studio) -> FastAPI:
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
+    from studio.ui.arena_room import ArenaRoom
+    from studio.ui.arena_routes import ArenaRoutes
     from studio.ui.data_room import DataRoom
     from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import bug_response, user_error_response
@@ -51,6 +53,7 @@ def build_app(studio: Studio) -> FastAPI:
     room = DataRoom(studio)
     for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
         app.include_router(routes.router())
+    app.include_router(ArenaRoutes(ArenaRoom(studio)).router())
     mount_files(app)
     blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(

@@ -1,4 +1,4 @@
-"""What contenders are asked: typed prompts, or those of a data set that none of them has learned from."""
+"""Prompts of a data set that none of the contenders has learned from."""
 
 from collections import Counter
 from dataclasses import dataclass
