@@ -11,8 +11,7 @@ from studio.errors import UserError
 from studio.playground.votes import Ballot, Counted, Side, counting
 
 Kind = Literal["preference", "kto"]
-KINDS: tuple[Kind, ...] = ("preference", "kto")
-OBJECTIVES: dict[Kind, str] = {"preference": "dpo", "kto": "kto"}
+OBJECTIVES: dict[str, str] = {"preference": "dpo", "kto": "kto"}
 NOTHING = ("", "…")  # what an answer without a word is shown as
 
 
@@ -81,14 +80,14 @@ def kto_rows(counted: Counted) -> Made:
     return Made(rows=rows, rounds=rounds, left_out=left_out, preferred=+preferred)
 
 
-MAKERS: dict[Kind, Callable[[Counted], Made]] = {"preference": preference_rows, "kto": kto_rows}
+MAKERS: dict[str, Callable[[Counted], Made]] = {"preference": preference_rows, "kto": kto_rows}
 
 
 def make_rows(kind: str, counted: Counted) -> Made:
     """The rows of one kind. Raises UserError when there is no such kind, or nothing to make it of."""
-    if kind not in KINDS:
-        raise UserError(f"There is no kind {kind[:40]!r}.", f"Choose one of: {', '.join(KINDS)}.")
-    made = MAKERS["preference" if kind == "preference" else "kto"](counted)
+    if kind not in MAKERS:
+        raise UserError(f"There is no kind {kind[:40]!r}.", f"Choose one of: {', '.join(MAKERS)}.")
+    made = MAKERS[kind](counted)
     if not made.rows:
         hint = "Vote for the left or the right answer." if kind == "preference" else "Give some answers a thumb."
         raise UserError(f"No vote makes a {kind} row yet.", f"{hint} Ties and “both bad” make none.")

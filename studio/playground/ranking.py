@@ -68,8 +68,10 @@ def groups_of(wins: Matrix) -> list[list[int]]:
 def fit(wins: Matrix) -> tuple[Matrix, Matrix]:
     """(θ, its covariance), both under Σθ = 0, by Newton's method on the log-likelihood, which is concave.
 
-    `wins` is k × k with everybody reachable from everybody; else there is no maximum and RuntimeError is raised.
+    `wins` is k × k with everybody reachable from everybody by wins. Raises ValueError otherwise: there is no maximum.
     """
+    if not _all_reachable(wins):
+        raise ValueError("the Bradley–Terry likelihood has no maximum for these votes")
     met = wins + wins.T
     theta: Matrix = np.zeros(len(wins))
     for _ in range(STEPS):
@@ -83,7 +85,7 @@ def fit(wins: Matrix) -> tuple[Matrix, Matrix]:
         while likelihood(theta + size * step, wins) < now - SMALL * abs(now) and size > SMALL:
             size /= 2
         theta = theta + size * step
-    raise RuntimeError("the Bradley–Terry likelihood has no maximum for these votes")
+    raise RuntimeError("Newton's method did not converge")
 
 
 def information(theta: Matrix, met: Matrix) -> Matrix:

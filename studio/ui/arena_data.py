@@ -12,7 +12,7 @@ from studio.jobs.presets import read_presets
 from studio.jobs.studio import Studio
 from studio.methods.objectives import OBJECTIVES as METHODS
 from studio.playground.client import BASE
-from studio.playground.feedback_data import KINDS, OBJECTIVES, Kind, Made, make_rows
+from studio.playground.feedback_data import OBJECTIVES, Kind, Made, make_rows
 from studio.playground.votes import VoteStore, counting
 from studio.workspace import write_json
 
@@ -69,9 +69,9 @@ def can_continue(studio: Studio, choice: str) -> bool:
 
 def training_values(studio: Studio, kind: str, start: str) -> dict[str, Any]:
     """Spec values for DPO (or KTO) from a job's adapter, or with a new one on "base:NAME". Raises UserError."""
-    if kind not in KINDS:
+    if kind not in OBJECTIVES:
         raise UserError(f"There is no kind {kind[:40]!r}.", "Make the data set again.")
-    objective = OBJECTIVES["preference" if kind == "preference" else "kto"]
+    objective = OBJECTIVES[kind]
     if start.startswith(f"{BASE}:"):
         return {**read_presets()[preset_for(objective)].values(), "base_model": start.removeprefix(f"{BASE}:")}
     if not can_continue(studio, start):

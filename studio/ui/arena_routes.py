@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from studio.playground.feedback_data import Kind, make_rows
+from studio.playground.feedback_data import MAKERS, Kind
 from studio.playground.votes import voter_name
 from studio.ui.arena_data import make_dataset
 from studio.ui.arena_requests import Choice, DatasetWish, RewriteWish, RoundWish, Signed, ThumbWish
@@ -77,8 +77,8 @@ class ArenaRoutes:
         return self._room.table(request, dataset, voter, contender)
 
     def preview(self, kind: Kind) -> dict[str, Any]:
-        """How many rows the votes would make. Raises UserError when none."""
-        return make_rows(kind, self._room.store.read()).told()
+        """How many rows the votes would make."""
+        return MAKERS[kind](self._room.store.read()).told()
 
     def data(self, request: Request, wish: DatasetWish) -> dict[str, Any]:
         """Make a data set of the votes."""

@@ -53,7 +53,7 @@
       changed({ contenders: A.form.contenders.filter((choice) => choice !== one.choice).concat(event.target.checked ? [one.choice] : []) });
       tell();
     } }), make("span", {}, one.name));
-    const segment = (name) => make("button", { type: "button", "data-source": name, "aria-pressed": A.form.source === name, onclick: () => { changed({ source: name }); form(root); } }, word(`arena_source_${name}`));
+    const segment = (name) => make("button", { type: "button", "data-source": name, "aria-pressed": String(A.form.source === name), onclick: () => { changed({ source: name }); form(root); } }, word(`arena_source_${name}`));
     const typed = make("textarea", { class: "st-input", id: "arena-prompts", rows: 5, placeholder: word("arena_prompts_hint"), oninput: () => changed({ prompts: typed.value }) }, A.form.prompts);
     const dataset = make("select", { class: "st-input", id: "arena-dataset", onchange: () => { changed({ dataset: dataset.value }); tell(); } }, make("option", { value: "" }, word("arena_choose")), ...A.menus.datasets.map((one) => make("option", { value: one.id }, `${one.name} · ${S.number(one.rows)}`)));
     dataset.value = A.menus.datasets.some((one) => one.id === A.form.dataset) ? A.form.dataset : "";
@@ -164,13 +164,22 @@
   });
 
   /* ---- the round ---- */
+  /** A thumb, drawn: not every machine has a font with one. */
+  function hand(up) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
+    for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", width: 15, height: 15, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linejoin": "round", "aria-hidden": "true" })) svg.setAttribute(name, value);
+    if (!up) svg.setAttribute("transform", "rotate(180)");
+    path.setAttribute("d", "M3 11h4v10H3zM7 11l4-8c1.7 0 2.6 1 2.6 2.6V9H20l-2 12H7");
+    svg.append(path);
+    return svg;
+  }
   const key = (...names) => names.map((name) => make("kbd", {}, name));
   function answer(side) {
     const round = A.round, whole = ["ready", "voted"].includes(round.state), who = round.revealed?.[side].name;
     const better = round.state === "voted" && round.outcome === side;
     const text = A.rewritten[side] || round[side];
     const box = make("textarea", { class: "st-input", rows: 6, "aria-label": word("arena_rewrite") }, text);
-    const thumb = (good) => make("button", { type: "button", class: "st-button small st-thumb", "aria-pressed": A.thumbs[side] === good, "aria-label": word(good ? "arena_good" : "arena_bad"), title: word(good ? "arena_good" : "arena_bad"), "data-good": good, onclick: () => rate(side, good) }, good ? "👍" : "👎");
+    const thumb = (good) => make("button", { type: "button", class: "st-button small st-thumb", "aria-pressed": String(A.thumbs[side] === good), "aria-label": word(good ? "arena_good" : "arena_bad"), title: word(good ? "arena_good" : "arena_bad"), "data-good": String(good), onclick: () => rate(side, good) }, hand(good));
     const rewritable = whole && !round.retracted && round.editing !== side;
     return make("article", { class: `st-card st-arena-answer${better ? " better" : ""}`, "data-side": side },
       make("div", { class: "st-card-head" }, make("h3", {}, who || word(`arena_${side}`)), better ? make("em", { class: "st-badge good" }, word("arena_preferred")) : null, A.rewritten[side] ? make("em", { class: "st-badge" }, word("arena_rewritten")) : null),

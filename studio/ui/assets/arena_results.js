@@ -40,7 +40,7 @@
   };
   function bar() {
     const known = table.filters;
-    const people = known.contenders.length < 3 ? [] : known.contenders.map((one) => make("button", { type: "button", class: "st-button small chip", "aria-pressed": filters.contender.includes(one.key), "data-key": one.key, onclick: () => {
+    const people = known.contenders.length < 3 ? [] : known.contenders.map((one) => make("button", { type: "button", class: "st-button small chip", "aria-pressed": String(filters.contender.includes(one.key)), "data-key": one.key, onclick: () => {
       filters.contender = filters.contender.includes(one.key) ? filters.contender.filter((key) => key !== one.key) : [...filters.contender, one.key];
       look();
     } }, one.name));
@@ -89,6 +89,7 @@
     const met = (i, j) => table.wins[i][j] + table.wins[j][i] + table.ties[i][j];
     const share = (i, j) => (met(i, j) ? (table.wins[i][j] + table.ties[i][j] / 2) / met(i, j) : null);
     const all = [...Array(size).keys()], cell = (i, j) => (i === j || !met(i, j) ? "" : `${S.number(100 * share(i, j))} %<br>${A.say("arena_cell", { n: S.number(met(i, j)) })}`);
+    matrix.style.maxWidth = `${220 + 130 * size}px`;
     matrix.style.height = `${Math.max(190, 90 + 58 * size)}px`;
     Plotly.react(matrix, [{ type: "heatmap", z: all.map((i) => all.map((j) => share(i, j))), x: all, y: all, zmin: 0, zmax: 1, xgap: 2, ygap: 2, showscale: false, hoverinfo: "skip", colorscale: [[0, colour("--st-c4")], [0.5, colour("--st-hover")], [1, colour("--st-c1")]] }],
       { ...base, margin: { l: 10, r: 10, t: 8, b: 30 }, annotations: all.flatMap((i) => all.map((j) => ({ x: j, y: i, text: cell(i, j), showarrow: false, font: { size: 12, color: share(i, j) !== null && Math.abs(share(i, j) - 0.5) > 0.3 ? colour("--st-card") : colour("--body-text-color") } }))),
@@ -111,13 +112,14 @@
     }) }, word(`arena_make_${kind}`));
     const follow = () => after.replaceChildren(...(made[kind] ? next(made[kind]) : []));
     follow();
-    A.ask(`data/${kind}`).then((told) => { about.textContent = counts(kind, told); }, (error) => { about.textContent = error.message; run.disabled = true; });
+    run.disabled = true;
+    A.ask(`data/${kind}`).then((told) => { about.textContent = counts(kind, told); run.disabled = !told.rows; }, (error) => { about.textContent = error.message; });
     return make("div", { class: "st-stack", "data-kind": kind }, make("b", {}, word(`arena_kind_${kind}`)), about, make("div", {}, run), after);
   }
   function counts(kind, told) {
     const out = Object.entries(told.left_out).map(([reason, n]) => A.say(`arena_out_${reason}`, { n: S.number(n) }));
     const more = kind === "kto" ? A.say("arena_labels", { good: S.number(told.good), bad: S.number(told.bad) }) : told.rewritten ? A.say("arena_rewritten_rows", { n: S.number(told.rewritten) }) : "";
-    return [A.say("arena_rows", { n: S.number(told.rows) }), more, out.length ? `${word("arena_out")} ${out.join(", ")}.` : ""].filter(Boolean).join(" ");
+    return [told.rows ? A.say("arena_rows", { n: S.number(told.rows) }) : word(`arena_none_${kind}`), told.rows ? more : "", out.length ? `${word("arena_out")} ${out.join(", ")}.` : ""].filter(Boolean).join(" ");
   }
   /** Look at the new data set, or train on it from the contender that was preferred most often. */
   function next(one) {
