@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from studio import workspace as names
-from studio.base_models import fingerprint, model_folder
+from studio.base_models import STARTER, fingerprint, model_folder
 from studio.errors import UserError
 from studio.jobs.studio import Studio
 from studio.playground.client import BASE, Target, chat_target
@@ -33,6 +33,11 @@ def base_name(studio: Studio, choice: str, target: Target) -> str:
     """The base model that a choice answers on, as jobs name it: also for a job that made a whole model of it."""
     own = target.model == BASE and not choice.startswith(f"{BASE}:")
     return studio.store.view(choice.partition("@")[0]).spec.base_model if own else target.base_model
+
+
+def base_title(name: str) -> str:
+    """A base model as people call it."""
+    return STARTER if name == "starter" else name
 
 
 def choose(studio: Studio, choices: Iterable[str], known: dict[str, str]) -> list[Contender]:

@@ -12,6 +12,7 @@ from studio.jobs.presets import read_presets
 from studio.jobs.studio import Studio
 from studio.methods.objectives import OBJECTIVES as METHODS
 from studio.playground.client import BASE
+from studio.playground.contenders import base_title
 from studio.playground.feedback_data import OBJECTIVES, Kind, Made, make_rows
 from studio.playground.votes import VoteStore, counting
 from studio.workspace import write_json
@@ -55,7 +56,10 @@ def starts(studio: Studio, store: VoteStore, made: Made) -> list[dict[str, Any]]
     bases = dict.fromkeys(one.base_model for one in people.values())
     return [
         *found,
-        *({"start": f"{BASE}:{base}", "name": base, "preferred": made.preferred[f"{BASE}:{base}"]} for base in bases),
+        *(
+            {"start": f"{BASE}:{base}", "name": base_title(base), "preferred": made.preferred[f"{BASE}:{base}"]}
+            for base in bases
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from studio.errors import UserError
 from studio.jobs.studio import Studio
 from studio.playground.arena import Answers, Arena
 from studio.playground.client import chat_target
-from studio.playground.contenders import base_name, choose
+from studio.playground.contenders import base_name, base_title, choose
 from studio.playground.held_out import HeldOut, held_out_prompts, least_shown, parts_of
 from studio.playground.standings import chosen, standings
 from studio.playground.votes import Ballot, Contender, VoteStore, voter_name
@@ -45,7 +45,7 @@ class ArenaRoom:
         contenders = []
         for choice, name in self._known(request).items():
             base = base_name(self.studio, choice, chat_target(self.studio.store, self.studio.workspace, choice))
-            contenders.append({"choice": choice, "name": name, "base_model": base})
+            contenders.append({"choice": choice, "name": name, "base_model": base_title(base)})
         datasets = [
             {"id": record.id, "name": record.name, "rows": record.rows}
             for record in self.studio.datasets()

@@ -58,7 +58,7 @@
     const dataset = make("select", { class: "st-input", id: "arena-dataset", onchange: () => { changed({ dataset: dataset.value }); tell(); } }, make("option", { value: "" }, word("arena_choose")), ...A.menus.datasets.map((one) => make("option", { value: one.id }, `${one.name} · ${S.number(one.rows)}`)));
     dataset.value = A.menus.datasets.some((one) => one.id === A.form.dataset) ? A.form.dataset : "";
     const note = make("p", { class: "st-note", id: "arena-held-out" });
-    const voter = make("input", { class: "st-input", id: "arena-voter", maxlength: 40, value: A.voter, onchange: () => { voter.value = voter.value.trim() || A.voter; drop(); A.voter = voter.value; localStorage.setItem("studio-voter", A.voter); } });
+    const voter = make("input", { class: "st-input", id: "arena-voter", maxlength: 40, value: A.voter, onchange: () => { voter.value = voter.value.trim() || A.voter; drop(); A.voter = voter.value; localStorage.setItem("studio-voter", A.voter); A.round = null; draw(); } }); // a round is its voter's
     const system = make("textarea", { class: "st-input", id: "arena-system", rows: 2, onchange: () => changed({ system: system.value }) }, A.form.system);
     async function tell() {
       note.textContent = "";
@@ -107,7 +107,12 @@
   async function follow(id) {
     while (A.round?.round === id && A.round.state === "answering") {
       await new Promise((done) => setTimeout(done, POLL));
-      const seen = await A.ask(path(id));
+      let seen;
+      try { seen = await A.ask(path(id)); }
+      catch (error) {
+        if (error instanceof TypeError) continue; // the studio is away for a moment
+        seen = { ...A.round, state: "failed", error: { message: error.message } };
+      }
       if (A.round?.round !== id || A.round.state !== "answering") return;
       A.round = seen;
       draw();
@@ -129,6 +134,8 @@
     const round = A.round;
     if (round?.state !== "ready" || round.busy) return;
     round.busy = true;
+    if (round.editing) A.rewritten[round.editing] = document.querySelector("#arena-round textarea").value.trim();
+    round.editing = "";
     try { round.revealed = (await A.ask(path(round.round, "vote"), signed({ outcome, rewritten: A.rewritten }))).revealed; }
     finally { round.busy = false; }
     Object.assign(round, { state: "voted", outcome });

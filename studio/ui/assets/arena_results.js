@@ -93,7 +93,7 @@
     matrix.style.height = `${Math.max(190, 90 + 58 * size)}px`;
     Plotly.react(matrix, [{ type: "heatmap", z: all.map((i) => all.map((j) => share(i, j))), x: all, y: all, zmin: 0, zmax: 1, xgap: 2, ygap: 2, showscale: false, hoverinfo: "skip", colorscale: [[0, colour("--st-c4")], [0.5, colour("--st-hover")], [1, colour("--st-c1")]] }],
       { ...base, margin: { l: 10, r: 10, t: 8, b: 30 }, annotations: all.flatMap((i) => all.map((j) => ({ x: j, y: i, text: cell(i, j), showarrow: false, font: { size: 12, color: share(i, j) !== null && Math.abs(share(i, j) - 0.5) > 0.3 ? colour("--st-card") : colour("--body-text-color") } }))),
-        xaxis: { ...axis, tickvals: all, ticktext: names, showgrid: false }, yaxis: { ...axis, tickvals: all, ticktext: names, autorange: "reversed", showgrid: false } }, options);
+        xaxis: { ...axis, tickvals: all, ticktext: names, tickangle: size > 3 ? 35 : 0, tickfont: { color: text, size: size > 3 ? 9 : 11 }, showgrid: false }, yaxis: { ...axis, tickvals: all, ticktext: names, autorange: "reversed", showgrid: false } }, options);
   }
 
   /* ---- data sets ---- */
