@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
+from studio.jobs.studio import Studio
 from studio.playground.feedback_data import MAKERS, Kind
 from studio.playground.votes import voter_name
 from studio.ui.arena_data import make_dataset
@@ -18,8 +19,8 @@ Choices = Annotated[list[Choice], Query(max_length=40)]
 class ArenaRoutes:
     """The routes below /api/arena. All are plain functions: they run beside the event loop, not in it."""
 
-    def __init__(self, room: ArenaRoom) -> None:
-        self._room = room
+    def __init__(self, studio: Studio) -> None:
+        self._room = ArenaRoom(studio)
 
     def router(self) -> APIRouter:
         """All of them, to be included in the application."""

@@ -30,7 +30,6 @@ def build_app(studio: Studio) -> FastAPI:
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
-    from studio.ui.arena_room import ArenaRoom
     from studio.ui.arena_routes import ArenaRoutes
     from studio.ui.data_room import DataRoom
     from studio.ui.dataset_routes import DatasetRoutes
@@ -50,10 +49,9 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_exception_handler(UserError, user_error_response)
     app.add_exception_handler(Exception, bug_response)
     app.add_api_route("/healthz", partial(health, studio))
-    room = DataRoom(studio)
-    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
+    room, memory = DataRoom(studio), MemoryRoutes(MemoryRoom(studio))
+    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), memory, ArenaRoutes(studio)):
         app.include_router(routes.router())
-    app.include_router(ArenaRoutes(ArenaRoom(studio)).router())
     mount_files(app)
     blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(

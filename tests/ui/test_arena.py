@@ -17,7 +17,6 @@ from studio.playground.votes import VoteStore
 from studio.settings import Settings
 from studio.ui import panes
 from studio.ui.arena_data import training_values
-from studio.ui.arena_room import ArenaRoom
 from studio.ui.arena_routes import ArenaRoutes
 from studio.ui.data_room import DataRoom
 from studio.ui.dataset_routes import DatasetRoutes
@@ -51,7 +50,7 @@ class Speaking:
 
     def answer(self, model, messages, settings):
         for text in self.stream(model, messages, settings):
-            yield SimpleNamespace(text=text, followed_by=lambda later: later)
+            yield SimpleNamespace(text=text, finish=None, usage=None, studio=None)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def stage(tmp_path_factory):
     patch.setattr(type(studio), "servers", property(lambda self: servers))
     app = FastAPI()
     app.add_exception_handler(UserError, user_error_response)
-    for routes in (ArenaRoutes(ArenaRoom(studio)), DatasetRoutes(DataRoom(studio))):
+    for routes in (ArenaRoutes(studio), DatasetRoutes(DataRoom(studio))):
         app.include_router(routes.router())
     yield SimpleNamespace(studio=studio, model=model, data=data, jobs=jobs, asked=visitor(app))
     patch.undo()
