@@ -76,10 +76,11 @@
     const axis = { gridcolor: grid, linecolor: grid, zeroline: false, tickfont: { color: text, size: 11 }, automargin: true };
     const base = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: text }, showlegend: false, hoverlabel: { bgcolor: colour("--st-card"), bordercolor: grid, font: { color: colour("--body-text-color") } } };
     const ranked = table.contenders.filter((one) => one.points !== null), place = document.getElementById("plot-arena-ranking");
-    const short = (name) => (name.length > 22 ? `${name.slice(0, 21)}…` : name);
+    const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"); // Plotly takes some tags for markup
+    const short = (name) => plain(name.length > 22 ? `${name.slice(0, 21)}…` : name);
     if (place && ranked.length) {
       const shades = ["--st-c1", "--st-c3", "--st-c2", "--st-c4", "--st-c5"].map(colour), of = ranked.map((one) => shades[one.group % shades.length]);
-      const dots = { type: "scatter", mode: "markers", x: ranked.map((one) => one.points), y: ranked.map((_, index) => index), text: ranked.map((one) => one.name), hovertemplate: "%{text}: %{x:.0f}<extra></extra>", marker: { color: of, size: 11 },
+      const dots = { type: "scatter", mode: "markers", x: ranked.map((one) => one.points), y: ranked.map((_, index) => index), text: ranked.map((one) => plain(one.name)), hovertemplate: "%{text}: %{x:.0f}<extra></extra>", marker: { color: of, size: 11 },
         error_x: { type: "data", symmetric: false, array: ranked.map((one) => one.high - one.points), arrayminus: ranked.map((one) => one.points - one.low), color: text, thickness: 1.6, width: 5 } };
       place.style.height = `${70 + 34 * ranked.length}px`;
       Plotly.react(place, [dots], { ...base, margin: { l: 10, r: 14, t: 6, b: 40 }, xaxis: { ...axis, title: { text: word("arena_points"), font: { size: 11, color: text } } }, yaxis: { ...axis, tickvals: ranked.map((_, index) => index), ticktext: ranked.map((one) => short(one.name)), autorange: "reversed", showgrid: false } }, options);
