@@ -92,6 +92,10 @@ class Workspace:
     def conversations(self) -> Path:
         return self.root / "conversations"
 
+    @property
+    def votes(self) -> Path:
+        return self.root / "votes.jsonl"
+
     def model(self, name: str) -> Path:
         return self.models / check_id(name, "model")
 

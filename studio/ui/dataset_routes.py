@@ -18,6 +18,7 @@ from studio.ui.dataset_requests import Changes, HubWish, LookWish, Mapped, Paste
 from studio.ui.i18n import language_of, words
 from studio.ui.menus import base_model_choices
 from studio.ui.server_folder import list_folder, offered_file
+from studio.workspace import ORIGIN, read_json
 
 LookAsked = Annotated[Look, Depends()]
 
@@ -122,6 +123,7 @@ class DatasetRoutes:
             "record": {**record.model_dump(), "reason": told_reason(record.reason, language)},
             "title": words(language)[f"format.{record.format}"],
             "current": told_current(current),
+            "origin": read_json(self._room.studio.workspace.dataset(dataset_id) / ORIGIN),
         }
 
     def rows(

@@ -1,4 +1,4 @@
-"""The page: a sidebar with the jobs and the machine, five tabs beside it."""
+"""The page: a sidebar with the jobs and the machine, six tabs beside it."""
 
 import gradio as gr
 
@@ -6,7 +6,7 @@ from studio.jobs.studio import Studio
 from studio.playground.batch import BatchDesk
 from studio.ui.data_room import DataRoom
 from studio.ui.i18n import word
-from studio.ui.tabs import api_card, data, jobs, memory, playground, train
+from studio.ui.tabs import api_card, arena, data, jobs, memory, playground, train
 from studio.ui.widgets import widget
 
 
@@ -32,9 +32,12 @@ def build_blocks(studio: Studio, room: DataRoom, desk: BatchDesk) -> gr.Blocks:
             with gr.Tab(word("tab_playground"), id="playground", elem_id="tab-playground") as play_page:
                 play_tab = playground.build(studio)
                 api = api_card.build(studio)
+            with gr.Tab(word("tab_arena"), id="arena", elem_id="tab-arena"):
+                arena_tab = arena.build()
         data.wire(room, data_tab, blocks, tabs, train_tab)
         train.wire(studio, train_tab, blocks, train_page, tabs)
         playground.wire(studio, play_tab, blocks, play_page, data_tab.dataset, desk)
         api_card.wire(studio, api, blocks, play_page, play_tab.choices[0])
+        arena.wire(studio, arena_tab, tabs, train_tab, data_tab.dataset)
         new_job.click(lambda: gr.Tabs(selected="train"), None, tabs, show_progress="hidden", api_visibility="private")
     return blocks

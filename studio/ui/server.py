@@ -30,6 +30,7 @@ def build_app(studio: Studio) -> FastAPI:
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
+    from studio.ui.arena_routes import ArenaRoutes
     from studio.ui.data_room import DataRoom
     from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import user_error_response
@@ -49,8 +50,9 @@ def build_app(studio: Studio) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(UserError, user_error_response)
     app.add_api_route("/healthz", partial(health, studio))
-    room, play = DataRoom(studio), PlayRoutes(studio)
-    for one in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio)), play):
+    room, play, arena = DataRoom(studio), PlayRoutes(studio), ArenaRoutes(studio)
+    memory = MemoryRoutes(MemoryRoom(studio))
+    for one in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), memory, play, arena):
         app.include_router(one.router())
     mount_openai(app, studio)
     mount_files(app)

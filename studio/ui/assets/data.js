@@ -173,7 +173,8 @@
   }
   function head(record) {
     const about = [record.source_name, record.kind, record.encoding, new Date(record.created).toLocaleString(S.language)].filter(Boolean);
-    return make("div", { class: "st-data-head" }, make("h2", {}, record.name), make("p", {}, about.join(" · ")));
+    return make("div", { class: "st-data-head" }, make("h2", {}, record.name), make("p", {}, about.join(" · ")),
+      D.about.origin?.made_from === "arena" ? make("p", { id: "made-from" }, D.say("data_made_from_arena", { n: S.number(D.about.origin.rounds.length) })) : null);
   }
 
   /** The cards above the views; those about tokens are filled in when an audit is there. */

@@ -1,0 +1,86 @@
+"""Prompts of a data set that none of the contenders has learned from."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from studio.data.audit.reading import digest_of, prompt_and_answers
+from studio.data.dataset import read_record, verified_examples
+from studio.data.examples import Message
+from studio.data.snapshots import read_current
+from studio.errors import UserError
+from studio.jobs.spec import TrainSpec
+from studio.jobs.studio import Studio
+from studio.jobs.training_data import gather
+from studio.playground.client import BASE
+from studio.playground.votes import Contender
+
+SPOKEN = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Prompts that no contender was trained on; `of` is how many the data set has.
+
+    `unknown` names the contenders of which nobody knows any more what they learned from.
+    """
+
+    prompts: list[list[Message]]
+    of: int
+    unknown: list[str]
+
+
+def held_out_prompts(studio: Studio, dataset_id: str, contenders: list[Contender]) -> HeldOut:
+    """The prompts of a data set, as its steps leave it, without those that a contender learned from.
+
+    What is compared are prompts, whichever data set a contender's job, or a job before it, had them from. Raises
+    UserError when the data set has no prompts.
+    """
+    folder = studio.workspace.dataset(dataset_id)
+    record = read_record(folder)
+    found = {}
+    for example in verified_examples(folder, read_current(folder)["sha256"]):
+        prompt = prompt_and_answers(example)[0]
+        if prompt and prompt[-1]["role"] == "user" and all(_is_plain(message) for message in prompt):
+            found[digest_of(prompt)] = prompt
+    if not found:
+        raise UserError(f"{record.name} has no prompts that can be asked.", "Choose another one, or type prompts.")
+    learned, unknown = set[int](), []
+    for contender in contenders:
+        try:
+            learned |= _learned_by(studio, contender)
+        except UserError:  # a job or a data set was deleted, or the adapter came from elsewhere: said in the page
+            unknown.append(contender.name)
+    return HeldOut([prompt for digest, prompt in found.items() if digest not in learned], len(found), unknown)
+
+
+def parts_of(prompt: list[Message]) -> tuple[str, list[Message], str]:
+    """(system prompt, turns before, the question) of a prompt."""
+    system = prompt[0]["content"] if prompt[0]["role"] == "system" else ""
+    return system, prompt[bool(system) : -1], prompt[-1]["content"]
+
+
+def least_shown(prompts: list[list[Message]], shown: Counter[int]) -> list[list[Message]]:
+    """Those of the prompts that were shown least often; `shown` counts by `digest_of`."""
+    fewest = min(shown[digest_of(prompt)] for prompt in prompts)
+    return [prompt for prompt in prompts if shown[digest_of(prompt)] == fewest]
+
+
+def _is_plain(message: Message) -> bool:
+    return message["role"] in SPOKEN and bool(message["content"].strip()) and "tool_calls" not in message
+
+
+def _learned_by(studio: Studio, contender: Contender) -> set[int]:
+    """The digests of the prompts that a contender's job, and the jobs before it, were trained on. Raises UserError."""
+    if contender.choice.startswith(f"{BASE}:"):
+        return set()
+    learned, job, seen = set[int](), contender.choice.partition("@")[0], set[str]()
+    while job and job not in seen:
+        seen.add(job)
+        spec = studio.store.view(job).spec
+        learned |= _trained_on(studio, spec)
+        job = spec.start_from.partition("@")[0]
+    return learned
+
+
+def _trained_on(studio: Studio, spec: TrainSpec) -> set[int]:
+    return {digest_of(prompt_and_answers(example)[0]) for example in gather(spec, studio.workspace).train}

@@ -1,0 +1,83 @@
+"""Votes → a data set with a note of its origin, and the training job that may follow. No Gradio in here."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from studio import workspace as names
+from studio.data.isolation import import_file
+from studio.errors import UserError
+from studio.jobs.chain import preset_for, stage_values
+from studio.jobs.earlier_jobs import CONTINUED
+from studio.jobs.presets import read_presets
+from studio.jobs.studio import Studio
+from studio.methods.objectives import OBJECTIVES as METHODS
+from studio.playground.client import BASE
+from studio.playground.contenders import base_title
+from studio.playground.feedback_data import OBJECTIVES, Kind, Made, make_rows
+from studio.playground.votes import VoteStore, counting
+from studio.workspace import write_json
+
+FORMATS: dict[Kind, str] = {"preference": "preference", "kto": "unpaired_preference"}
+
+
+def make_dataset(studio: Studio, store: VoteStore, kind: Kind, name: str) -> dict[str, Any]:
+    """Import the votes as a data set; its id, what was left out, and what a job may start from. Raises UserError."""
+    made = make_rows(kind, store.read())
+    file = studio.workspace.new_upload(f"arena-{kind}.jsonl")
+    file.write_bytes(made.jsonl())
+    verdict = import_file(file, studio.workspace, name=name, format_name=FORMATS[kind])
+    if verdict.record is None:
+        first = verdict.errors[0]
+        raise UserError(f"The votes could not be made a data set: {first['message']}", str(first["hint"]))
+    origin = {
+        "made_from": "arena",
+        "kind": kind,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made.told(),
+        "rounds": made.rounds,
+    }
+    write_json(studio.workspace.dataset(verdict.record.id) / names.ORIGIN, origin)
+    return {"dataset": verdict.record.id, "name": verdict.record.name, "kind": kind, **made.told(),
+            "starts": starts(studio, store, made)}  # fmt: skip
+
+
+def starts(studio: Studio, store: VoteStore, made: Made) -> list[dict[str, Any]]:
+    """What a job may begin with: trained contenders whose adapter can be learned on, the most often preferred first,
+    then the base models."""
+    people = {}
+    for ballot in counting(store.read()):
+        for one in (ballot.vote.left.contender, ballot.vote.right.contender):
+            people[one.choice] = one
+    for thumb in store.read().thumbs.values():
+        people[thumb.shown.contender.choice] = thumb.shown.contender
+    jobs = [one for one in people.values() if can_continue(studio, one.choice)]
+    jobs.sort(key=lambda one: -made.preferred[one.choice])
+    found = [{"start": one.choice, "name": one.name, "preferred": made.preferred[one.choice]} for one in jobs]
+    bases = dict.fromkeys(one.base_model for one in people.values())
+    return [
+        *found,
+        *(
+            {"start": f"{BASE}:{base}", "name": base_title(base), "preferred": made.preferred[f"{BASE}:{base}"]}
+            for base in bases
+        ),
+    ]
+
+
+def can_continue(studio: Studio, choice: str) -> bool:
+    """Whether a choice is a job that is there and whose result a job may learn on."""
+    if choice.startswith(f"{BASE}:") or choice not in studio.store.ids() or not studio.workspace.has_result(choice):
+        return False
+    spec = studio.store.view(choice).spec
+    return spec.tuner.name in CONTINUED and METHODS[spec.objective.name].task_type == "CAUSAL_LM"
+
+
+def training_values(studio: Studio, kind: str, start: str) -> dict[str, Any]:
+    """Spec values for DPO (or KTO) from a job's adapter, or with a new one on "base:NAME". Raises UserError."""
+    if kind not in OBJECTIVES:
+        raise UserError(f"There is no kind {kind[:40]!r}.", "Make the data set again.")
+    objective = OBJECTIVES[kind]
+    if start.startswith(f"{BASE}:"):
+        return {**read_presets()[preset_for(objective)].values(), "base_model": start.removeprefix(f"{BASE}:")}
+    if not can_continue(studio, start):
+        raise UserError(f"{start[:80]!r} cannot be learned on.", "Choose another one to start from.")
+    return stage_values(studio.store.view(start).spec, start, objective)
