@@ -208,7 +208,7 @@ def _words(view: JobView) -> str:
         ("id", view.id),
         ("status", view.status),
         ("base model", view.spec.base_model),
-        ("method", f"{view.spec.objective.name}, {view.spec.tuner.name}, quantization {view.spec.quantization}"),
+        ("method", f"{view.objective}, {view.tuner}, quantization {view.quantization}"),
         ("step", f"{view.state.step} of {view.state.max_steps}"),
         ("loss", view.state.value("loss")),
         ("evaluation loss", view.state.value("eval_loss")),

@@ -185,6 +185,6 @@ def speakers(studio: Studio, request: gr.Request) -> list[tuple[str, str]]:
     bases = dict.fromkeys(["starter", *(view.spec.base_model for view in finished)])
     base_word = say("play_base", request)
     base_choices = [(f"{STARTER if name == 'starter' else name} · {base_word}", f"base:{name}") for name in bases]
-    speaking = [view for view in finished if OBJECTIVES[view.spec.objective.name].task_type == "CAUSAL_LM"]
-    jobs = [(f"{view.name} · {view.spec.tuner.name} · {view.spec.objective.name}", view.id) for view in speaking]
+    speaking = [view for view in finished if OBJECTIVES[view.objective].task_type == "CAUSAL_LM"]
+    jobs = [(f"{view.name} · {view.made_by}", view.id) for view in speaking]
     return [base_choices[0], *jobs, *base_choices[1:]]
