@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from studio import __version__
-from studio.cli import chat, code, data, jobs, memory, sweep
+from studio.cli import chat, code, data, jobs, memory, merge, sweep
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
 from studio.jobs.presets import read_presets
@@ -27,6 +27,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
 app.command()(jobs.train)
 app.command()(sweep.sweep)
+app.command()(merge.merge)
 app.command()(code.code)
 app.command()(chat.chat)
 app.command()(memory.memory)

@@ -99,10 +99,15 @@ def read_header(file: Path) -> Header:
             if not 2 <= size <= LONGEST_HEADER:
                 raise ValueError
             header = json.loads(stream.read(size))
-        return {name: entry for name, entry in header.items() if name != "__metadata__"}
+        header.pop("__metadata__", None)
+        for entry in header.values():
+            begin, end = map(int, entry["data_offsets"])
+            if not 0 <= begin <= end or not all(isinstance(side, int) and side >= 0 for side in entry["shape"]):
+                raise ValueError
+        return dict(header)
     except FileNotFoundError:
         raise UserError(f"{file.parent.name} has no {WEIGHTS}.", "Choose another adapter.") from None
-    except ValueError:
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{file.name} in {file.parent.name} is not a safetensors file.", "Restore it.") from None
 
 

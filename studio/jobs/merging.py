@@ -62,7 +62,8 @@ def check_merge(spec: MergeSpec, workspace: Workspace) -> list[Source]:
         return sources
     for source in sources:
         check_sum(source, spec)
-    check_shapes(spec, sources)
+    check_sizes(sources)
+    check_ranks(spec, sources)
     return sources
 
 
@@ -159,10 +160,10 @@ def check_sum(source: Source, spec: MergeSpec) -> None:
     for option, reason in NOT_A_SUM.items():
         if source.config.get(option):
             raise UserError(f"{source.name} {reason}.", "Leave it out, or merge it alone into the base model.")
-    _check_contents(source)
+    check_contents(source)
 
 
-def _check_contents(source: Source) -> None:
+def check_contents(source: Source) -> None:
     """Raise UserError when an adapter's file holds more than its matrices, or scales them in an unclear way."""
     if source.config.get("bias", "none") != "none":
         raise UserError(f"{source.name} changes biases as well.", "Leave it out.")
@@ -171,13 +172,20 @@ def _check_contents(source: Source) -> None:
     if strange:
         raise UserError(f"{source.name} scales layers by a pattern ({strange[0][:60]}).", "Leave it out.")
     other = [key for key in source.header if not split_key(key)[1]]
+    other += [module for module, shapes in source.shapes_cached.items() if not _is_update(shapes)]
     if other:
-        raise UserError(f"{source.name} holds more than an update: {other[0][:120]}.", "Leave it out.")
+        raise UserError(f"{source.name} holds something else than an update: {other[0][:120]}.", "Leave it out.")
 
 
-def check_shapes(spec: MergeSpec, sources: Sequence[Source]) -> None:
-    """Raise UserError when the matrices do not lie on each other, or a rank is not as the method needs it."""
-    method = MERGE_METHODS[spec.method.name]
+def _is_update(shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a module's tensors are A (r, in) with B (out, r), or one vector."""
+    if set(shapes) == {"A", "B"}:
+        return len(shapes["A"]) == len(shapes["B"]) == 2 and shapes["A"][0] == shapes["B"][1]
+    return set(shapes) == {"ia3_l"}
+
+
+def check_sizes(sources: Sequence[Source]) -> None:
+    """Raise UserError when adapters are of different kinds, or their matrices do not lie on each other."""
     if len({source.kind for source in sources}) > 1:
         kinds = ", ".join(f"{source.name} is {source.title}" for source in sources)
         raise UserError(f"Different kinds of adapter cannot be added up: {kinds}.", "Choose adapters of one kind.")
@@ -190,6 +198,11 @@ def check_shapes(spec: MergeSpec, sources: Sequence[Source]) -> None:
                 raise UserError(
                     f"{module} has other sizes in {source.name} than in {other}.", "Choose adapters of one base model."
                 )
+
+
+def check_ranks(spec: MergeSpec, sources: Sequence[Source]) -> None:
+    """Raise UserError when a rank is not as the method needs it."""
+    method = MERGE_METHODS[spec.method.name]
     if method.needs_equal_ranks and sources[0].kind == "LORA":
         _check_ranks(method.title, sources)
     if result_rank(spec, sources) > LARGEST_RANK:

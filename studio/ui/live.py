@@ -71,6 +71,7 @@ def list_entry(view: JobView) -> dict[str, Any]:
     loss = view.state.value("loss")
     return {
         "id": view.id,
+        "kind": view.spec.kind,
         "name": view.name,
         "status": view.status,
         "step": view.state.step,
@@ -82,7 +83,7 @@ def list_entry(view: JobView) -> dict[str, Any]:
 
 def unreadable_entry(job_id: str) -> dict[str, Any]:
     """A job whose spec cannot be read: there to be seen and deleted."""
-    return {"id": job_id, "name": job_id, "status": "failed", "step": 0, "max_steps": 0, "loss": None, "created": ""}
+    return {"id": job_id, "kind": "", "name": job_id, "status": "failed", "step": 0, "max_steps": 0, "loss": None, "created": ""}
 
 
 def job_summary(view: JobView) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def build_app(studio: Studio) -> FastAPI:
     from studio.ui.live import LiveRoutes
     from studio.ui.memory_room import MemoryRoom
     from studio.ui.memory_routes import MemoryRoutes
+    from studio.ui.merge_room import MergeRoom
+    from studio.ui.merge_routes import MergeRoutes
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -51,6 +53,7 @@ def build_app(studio: Studio) -> FastAPI:
     room = DataRoom(studio)
     for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
         app.include_router(routes.router())
+    app.include_router(MergeRoutes(MergeRoom(studio)).router())
     mount_files(app)
     blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(

@@ -118,7 +118,8 @@ def test_ties_trims_elects_and_averages_the_updates(lab, made):
     first, second = (deltas(model, name) for name in sources)
     expected = {
         layer: torch.tensor(
-            elected([trimmed(first[layer].numpy(), 0.4), trimmed(second[layer].numpy(), 0.4)], [1.0, 0.5])
+            elected([trimmed(first[layer].numpy(), 0.4), trimmed(second[layer].numpy(), 0.4)], [1.0, 0.5]),
+            dtype=torch.float32,
         )
         for layer in first
     }
