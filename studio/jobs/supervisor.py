@@ -14,6 +14,7 @@ from studio.errors import UserError
 from studio.jobs.events import EventWriter, Failed
 from studio.jobs.launchers import local
 from studio.jobs.servers import ServerPool
+from studio.jobs.spec import TrainSpec
 from studio.jobs.state import ACTIVE, Status
 from studio.jobs.store import JobStore
 from studio.workspace import Workspace
@@ -150,7 +151,8 @@ class Supervisor:
         folder = self._workspace.job(job_id)
         spec = self._store.view(job_id).spec
         try:
-            online = model_folder(spec.base_model, self._workspace.models) is None
+            trains = isinstance(spec, TrainSpec)  # a merge fetches nothing
+            online = trains and model_folder(spec.base_model, self._workspace.models) is None
             self._children[job_id] = local.launch(self._worker, folder, online=online)
             self._running.add(job_id)
         except UserError as error:

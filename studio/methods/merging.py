@@ -118,7 +118,7 @@ class MergeMethod:
         return self.acts_on == "factors"
 
 
-BY_FACTORS = "Works on the small matrices A and B instead of their product: quick, rough, and only for equal ranks."
+BY_FACTORS = "Works on the matrices A and B apart, so that every B meets every A: quick, rough, only for equal ranks."
 
 CAT = MergeMethod(
     name="cat",
@@ -139,7 +139,8 @@ SVD = MergeMethod(
 LINEAR = MergeMethod(
     name="linear",
     title="Linear",
-    summary=f"Adds the matrices. {BY_FACTORS} Right for (IA)³, and for adapters that continue from one another.",
+    summary=f"The way for (IA)³. Of LoRA it adds the matrices, not the updates. {BY_FACTORS} Similar adapters come out "
+    "too large: two equal ones twice as large as their sum.",
     options=LinearOptions,
     arithmetic="task_arithmetic",
     acts_on="factors",

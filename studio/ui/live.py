@@ -83,7 +83,16 @@ def list_entry(view: JobView) -> dict[str, Any]:
 
 def unreadable_entry(job_id: str) -> dict[str, Any]:
     """A job whose spec cannot be read: there to be seen and deleted."""
-    return {"id": job_id, "kind": "", "name": job_id, "status": "failed", "step": 0, "max_steps": 0, "loss": None, "created": ""}
+    return {
+        "id": job_id,
+        "kind": "",
+        "name": job_id,
+        "status": "failed",
+        "step": 0,
+        "max_steps": 0,
+        "loss": None,
+        "created": "",
+    }
 
 
 def job_summary(view: JobView) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from peft import IA3Config, LoraConfig
+from peft.utils import merge_utils
 from safetensors.torch import load_file
 
 from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.earlier_jobs import check_earlier_jobs, learnable_options
 from studio.jobs.events import EventWriter, Finished, Warned
+from studio.jobs.merge_sketch import elect, trim
 from studio.jobs.merging import check_merge, plan_merge
 from studio.worker import checkpoints
 from studio.worker import merge as merge_module
@@ -159,6 +161,17 @@ def test_every_method_gives_what_peft_gives_where_peft_is_right(lab, made, metho
         assert all(0.1 < share <= 1 for share in kept)
         return
     close(own(lab, job), expected)
+
+
+def test_the_numpy_twins_compute_as_pefts_functions():
+    draw = np.random.default_rng(0)
+    tensors = [draw.normal(size=(12, 9)).astype(np.float32) for _ in range(3)]
+    weights = np.array([1.0, 0.5, -0.7])
+    given = [torch.tensor(one) for one in tensors], torch.tensor(weights, dtype=torch.float32)
+    trimmed = [trim(one, 0.4) for one in tensors]
+    assert np.allclose(elect(trimmed, weights, "total"), merge_utils.ties(*given, 0.4), atol=1e-6)
+    by_number = merge_utils.ties(*given, 0.4, majority_sign_method="frequency")
+    assert np.allclose(elect(trimmed, weights, "frequency"), by_number, atol=1e-6)
 
 
 def test_dare_drops_by_chance_and_keeps_the_mean(lab, made):
