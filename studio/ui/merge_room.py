@@ -33,13 +33,17 @@ class MergeRoom:
         return {"adapters": list(self._adapters()), "methods": methods(), "most": MOST_ADAPTERS}
 
     def figures(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What would come of a merge, where updates can be compared; "problem": why it cannot be started, if so."""
+        """What would come of a merge, where updates can be compared; "problem": why it cannot be started, if so.
+
+        Of one that cannot be started the figures are those of the plain sum.
+        """
         told: dict[str, Any] = {}
         try:
             plan_merge(values, self.studio.workspace)
         except UserError as error:
             told["problem"] = str(error)
-        spec = checked(MergeSpec, {**values, **UNPLANNED})
+        sum_only = {"method": {"name": "cat"}} if told else {}
+        spec = checked(MergeSpec, {**values, **UNPLANNED, **sum_only})
         sources = [read_source(source.adapter, self.studio.workspace) for source in spec.sources]
         return (self.desk.figures(sources, spec) if _measurable(sources) else {}) | told
 

@@ -94,7 +94,7 @@
     }
     const titleOf = (id) => { const one = menus.adapters.find((other) => other.name === id); return one ? [one.title, one.step ? say("merge_step", { n: one.step }) : ""].filter(Boolean).join(" · ") : id; };
     function figureCard(told) {
-      const several = told.adapters.length > 1, about = told.exact ? "" : "≈ ";
+      const several = told.adapters.length > 1, made = several && !told.problem, about = told.exact ? "" : "≈ ";
       const longest = Math.max(told.merged, told.sum, ...told.adapters.map((one) => Math.max(one.norm, one.weighted))) || 1;
       const bar = (text, value, kind, note = "") => make("div", { class: `st-merge-bar ${kind}` }, make("span", {}, text), make("u", {}, make("i", { style: `width:${(100 * value) / longest}%` })), make("b", {}, `${note}${S.number(value, 3)}`));
       const bars = told.adapters.flatMap((one) => [bar(titleOf(one.name), one.norm, "own"), ...(one.weighted !== one.norm ? [bar(`· ${word("merge_weighted")}`, one.weighted, "weighted")] : [])]);
@@ -102,8 +102,8 @@
         make("tbody", {}, ...values.map((row, i) => make("tr", {}, make("th", {}, titleOf(told.adapters[i].name)), ...row.map((value, j) => make("td", {}, i === j ? "–" : show(value))))))));
       return make("div", { class: "st-card" }, make("div", { class: "st-card-head" }, make("h3", {}, word("merge_figures"))),
         make("p", { class: "st-note" }, word("merge_norm_text")), ...bars,
-        several ? bar(word("merge_sum"), told.sum, "sum") : null, several ? bar(word("merge_merged"), told.merged, "merged", about) : null,
-        several ? make("div", { class: "st-kpis k2" }, S.kpi(word("merge_conflict"), percent(told.conflict), word("merge_conflict_note")), S.kpi(word("merge_deviation"), `${about}${percent(told.deviation)}`, word("merge_deviation_note"))) : null,
+        several ? bar(word("merge_sum"), told.sum, "sum") : null, made ? bar(word("merge_merged"), told.merged, "merged", about) : null,
+        several ? make("div", { class: "st-kpis k2" }, S.kpi(word("merge_conflict"), percent(told.conflict), word("merge_conflict_note")), made ? S.kpi(word("merge_deviation"), `${about}${percent(told.deviation)}`, word("merge_deviation_note")) : null) : null,
         several ? grid("conflicts", told.conflicts, (value) => percent(value)) : null, several ? grid("cosines", told.cosines, (value) => S.number(value, 2)) : null,
         told.exact ? null : make("p", { class: "st-note" }, word(menus.methods.find((one) => one.name === form.method)?.cuts ? "merge_estimate_cut" : "merge_estimate")));
     }
