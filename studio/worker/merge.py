@@ -37,6 +37,7 @@ from studio.workspace import Workspace, write_json
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "*.jinja", "vocab.*", "merges.txt")
 NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")  # options that leave layers out
 ENDINGS = {part: ending for ending, part in PAIRS.items() if "embedding" not in ending}
+TELL_EVERY = 3.0  # seconds
 Tensors = dict[str, torch.Tensor]
 
 
@@ -110,7 +111,11 @@ def fill(
     events.write(Progress(phase="merging"))
     torch.manual_seed(spec.seed)
     rank = result_rank(spec, sources)
-    tensors, found = (merged_vectors if sources[0].kind == "IA3" else merged_matrices)(spec, sources, rank)
+    found: dict[str, float] = {}
+    if sources[0].kind == "IA3":
+        tensors = merged_vectors(spec, sources)
+    else:
+        tensors, found = merged_matrices(spec, sources, rank, events)
     broken = next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
     if broken:
         raise UserError(f"The merge is not a number in {broken}.", "One of the adapters is broken: leave it out.")
@@ -121,8 +126,12 @@ def fill(
     write_json(staging / names.ORIGIN, origin)
 
 
-def merged_matrices(spec: MergeSpec, sources: Sequence[Source], rank: int) -> tuple[Tensors, dict[str, float]]:
+def merged_matrices(
+    spec: MergeSpec, sources: Sequence[Source], rank: int, events: EventWriter
+) -> tuple[Tensors, dict[str, float]]:
     """(the tensors of the merged LoRA adapter, its figures)."""
+    count = len({module for source in sources for module in source.shapes_cached})
+    told = time.monotonic()
     tensors: Tensors = {}
     squares = dict.fromkeys(("norm_merged", "norm_sum", "deviation"), 0.0)
     for module, endings, updates in layers(spec, sources):
@@ -131,6 +140,9 @@ def merged_matrices(spec: MergeSpec, sources: Sequence[Source], rank: int) -> tu
             tensors[f"{module}.{endings[part]}"] = tensor.contiguous()
         for name, square in _squares(merged, stack(updates)).items():
             squares[name] += square
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            events.write(Progress(phase=f"merging: {len(tensors) // 2} of {count} layers"))
     figures = {name: math.sqrt(max(0.0, square)) for name, square in squares.items()}
     figures["deviation"] = figures["deviation"] / figures["norm_sum"] if figures["norm_sum"] else 0.0
     return tensors, {**figures, "rank": float(rank)}
@@ -159,8 +171,8 @@ def layers(spec: MergeSpec, sources: Sequence[Source]) -> Iterator[tuple[str, di
         yield module, endings, updates
 
 
-def merged_vectors(spec: MergeSpec, sources: Sequence[Source], rank: int) -> tuple[Tensors, dict[str, float]]:
-    """(the tensors of the merged (IA)³ adapter, no figures)."""
+def merged_vectors(spec: MergeSpec, sources: Sequence[Source]) -> Tensors:
+    """The tensors of the merged (IA)³ adapter."""
     files = [safe_open(source.weights, framework="pt") for source in sources]
     tensors = {}
     for key in sorted({key for source in sources for key in source.header}):
@@ -170,7 +182,7 @@ def merged_vectors(spec: MergeSpec, sources: Sequence[Source], rank: int) -> tup
             if key in source.header
         ]
         tensors[key] = merge_vectors([one for one, _ in found], [weight for _, weight in found]).contiguous()
-    return tensors, {}
+    return tensors
 
 
 def result_config(sources: Sequence[Source], rank: int) -> dict[str, Any]:

@@ -104,7 +104,7 @@
         make("p", { class: "st-note" }, word("merge_norm_text")), ...bars,
         several ? bar(word("merge_sum"), told.sum, "sum") : null, made ? bar(word("merge_merged"), told.merged, "merged", about) : null,
         several ? make("div", { class: "st-kpis k2" }, S.kpi(word("merge_conflict"), percent(told.conflict), word("merge_conflict_note")), made ? S.kpi(word("merge_deviation"), `${about}${percent(told.deviation)}`, word("merge_deviation_note")) : null) : null,
-        several ? grid("conflicts", told.conflicts, (value) => percent(value)) : null, several ? grid("cosines", told.cosines, (value) => S.number(value, 2)) : null,
+        several ? grid("conflicts", told.conflicts, (value) => percent(value)) : null, several ? grid("cosines", told.cosines, (value) => S.number(Math.round(100 * value) / 100 + 0, 2)) : null,
         told.exact ? null : make("p", { class: "st-note" }, word(menus.methods.find((one) => one.name === form.method)?.cuts ? "merge_estimate_cut" : "merge_estimate")));
     }
     async function begin() {
