@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
+from studio.jobs.studio import Studio
 from studio.ui.merge_room import MergeRoom
 
 Values = Annotated[dict[str, Any], Body()]
@@ -12,8 +13,8 @@ Values = Annotated[dict[str, Any], Body()]
 class MergeRoutes:
     """The routes below /api/merging. All are plain functions: they run beside the event loop, not in it."""
 
-    def __init__(self, room: MergeRoom) -> None:
-        self._room = room
+    def __init__(self, studio: Studio) -> None:
+        self._room = MergeRoom(studio)
 
     def router(self) -> APIRouter:
         """All of them, to be included in the application."""

@@ -24,6 +24,8 @@ from studio.settings import Settings, prepare_ui_environment
 if TYPE_CHECKING:
     import gradio as gr
 
+    from studio.ui.data_room import DataRoom
+
 
 def build_app(studio: Studio) -> FastAPI:
     """The whole application for one studio. Importing Gradio takes most of the start, so it is done in here."""
@@ -31,19 +33,12 @@ def build_app(studio: Studio) -> FastAPI:
     import gradio as gr
 
     from studio.ui.data_room import DataRoom
-    from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import bug_response, user_error_response
     from studio.ui.files import mount_files, version
     from studio.ui.front_page import FrontPage
     from studio.ui.guard import Guard
     from studio.ui.i18n import translation
-    from studio.ui.job_routes import JobRoutes
     from studio.ui.layout import build_blocks
-    from studio.ui.live import LiveRoutes
-    from studio.ui.memory_room import MemoryRoom
-    from studio.ui.memory_routes import MemoryRoutes
-    from studio.ui.merge_room import MergeRoom
-    from studio.ui.merge_routes import MergeRoutes
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -51,9 +46,7 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_exception_handler(Exception, bug_response)
     app.add_api_route("/healthz", partial(health, studio))
     room = DataRoom(studio)
-    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
-        app.include_router(routes.router())
-    app.include_router(MergeRoutes(MergeRoom(studio)).router())
+    _include_routes(app, studio, room)
     mount_files(app)
     blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(
@@ -77,6 +70,20 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_middleware(FrontPage, version=version(), with_logout=bool(studio.settings.password))
     app.add_middleware(Guard, settings=studio.settings, workspace=studio.workspace)
     return app
+
+
+def _include_routes(app: FastAPI, studio: Studio, room: "DataRoom") -> None:
+    """Our own routes below /api."""
+    from studio.ui.dataset_routes import DatasetRoutes
+    from studio.ui.job_routes import JobRoutes
+    from studio.ui.live import LiveRoutes
+    from studio.ui.memory_room import MemoryRoom
+    from studio.ui.memory_routes import MemoryRoutes
+    from studio.ui.merge_routes import MergeRoutes
+
+    memory = MemoryRoutes(MemoryRoom(studio))
+    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), memory, MergeRoutes(studio)):
+        app.include_router(routes.router())
 
 
 def health(studio: Studio) -> JSONResponse:

@@ -30,14 +30,14 @@ from studio.worker.merge_arithmetic import (
     squared_norm,
     stack,
 )
-from studio.worker.merge_base import merge_into_base
+from studio.worker.merge_base import find_base, merge_into_base
 from studio.worker.stop import StopSwitch
 from studio.workspace import Workspace, write_json
 
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "*.jinja", "vocab.*", "merges.txt")
 NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")  # options that leave layers out
 ENDINGS = {part: ending for ending, part in PAIRS.items() if "embedding" not in ending}
-TELL_EVERY = 3.0  # seconds
+TELL_EVERY = 5.0  # seconds
 Tensors = dict[str, torch.Tensor]
 
 
@@ -229,10 +229,12 @@ def _whole_model(
         if len(sources) > 1 or spec.sources[0].weight != 1:
             adapter = Path(place)
             fill(adapter, spec, sources, origin, events, values)
-        events.write(Progress(phase="merging into the base model"))
+
+        base, dtype = find_base(spec, sources[0], Workspace(folder.parent.parent))
+        events.write(Progress(phase=f"merging into the base model in {dtype}"))
 
         def write(staging: Path) -> None:
-            dtype = merge_into_base(staging, spec, adapter, sources[0], Workspace(folder.parent.parent))
+            merge_into_base(staging, spec, base, dtype, adapter)
             copy_tokenizer(sources[0].folder, staging)
             write_json(staging / names.ORIGIN, {**origin, "dtype": dtype})
 

@@ -67,21 +67,13 @@ def cut_stack(factors: Factors, rank: int) -> Factors:
 
 
 def cut(delta: torch.Tensor, rank: int) -> Factors:
-    """The strongest `rank` directions of an update (out, in); of large ones by randomized SVD (arXiv 0909.4061).
-
-    The singular vectors of the smaller side are the eigenvectors of Δ·Δᵀ, found many times faster than an SVD; in
-    float64, as squaring costs half of the digits. What Δ does along the first of them is its best approximation.
-    """
-    if min(delta.shape) > EXACT_SVD:
+    """The strongest `rank` directions of an update (out, in); of large ones by randomized SVD (arXiv 0909.4061)."""
+    if min(delta.shape) <= EXACT_SVD:
+        u, s, vh = torch.linalg.svd(delta, full_matrices=False)
+    else:
         u, s, v = torch.svd_lowrank(delta, q=min(rank + OVERSAMPLING, *delta.shape), niter=POWER_ITERATIONS)
-        return v.T[:rank], u[:, :rank] * s[:rank]
-    wide = delta.shape[0] <= delta.shape[1]
-    exact = delta.double() if wide else delta.double().T
-    _, vectors = torch.linalg.eigh(exact @ exact.T)  # the strongest last
-    strongest = vectors.flip(1)[:, :rank].float()
-    if wide:
-        return strongest.T @ delta, strongest
-    return strongest.T, delta @ strongest
+        vh = v.T
+    return vh[:rank], u[:, :rank] * s[:rank]
 
 
 def pad(factors: Factors, rank: int) -> Factors:

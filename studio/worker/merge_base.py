@@ -14,23 +14,12 @@ from studio.worker import load
 from studio.workspace import Workspace
 
 
-def merge_into_base(staging: Path, spec: MergeSpec, adapter: Path, source: Source, workspace: Workspace) -> str:
-    """Write the base model with the adapter merged in; the name of its dtype. On the processor, as nothing is computed
-    but sums. Raises UserError when the base model is gone or another one."""
+def find_base(spec: MergeSpec, source: Source, workspace: Workspace) -> tuple[Path, str]:
+    """(the base model's folder, the dtype of the whole model). Raises UserError when it is gone or another one."""
     base = model_folder(spec.base_model, workspace.models)
     if base is None or fingerprint(base) != source.origin["base_fingerprint"]:
         raise UserError(f"{spec.base_model} is not the base model of {source.name} (any more).", "Restore its files.")
-    dtype = choose_dtype(spec.dtype, base)
-    scores = OBJECTIVES[spec.objective].task_type == "SEQ_CLS"
-    model = load.load_model(base, dtype=load.DTYPES[dtype], where=torch.device("cpu"), spec=None, scores=scores)
-    try:
-        merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        if "NaN" not in str(error):
-            raise
-        raise UserError(f"{source.name} makes weights that are not a number.", "Leave it out.") from None
-    merged.save_pretrained(staging)
-    return dtype
+    return base, choose_dtype(spec.dtype, base)
 
 
 def choose_dtype(wanted: str, base: Path) -> str:
@@ -40,3 +29,19 @@ def choose_dtype(wanted: str, base: Path) -> str:
     config = read_config(base)
     kept = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     return kept if kept in load.DTYPES else "float32"
+
+
+def merge_into_base(staging: Path, spec: MergeSpec, base: Path, dtype: str, adapter: Path) -> None:
+    """Write the base model with the adapter in a folder merged in. On the processor: nothing is computed but sums.
+
+    Raises UserError when weights come out that are not a number.
+    """
+    scores = OBJECTIVES[spec.objective].task_type == "SEQ_CLS"
+    model = load.load_model(base, dtype=load.DTYPES[dtype], where=torch.device("cpu"), spec=None, scores=scores)
+    try:
+        merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        if "NaN" not in str(error):
+            raise
+        raise UserError("The adapter makes weights that are not a number.", "Leave it out.") from None
+    merged.save_pretrained(staging)

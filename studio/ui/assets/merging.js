@@ -142,7 +142,7 @@
       const [id, step] = adapter.split("@"), text = [known(adapter)?.name || id, step ? say("merge_step", { n: step }) : ""].filter(Boolean).join(" · ");
       return make("li", {}, make("b", {}, `${S.number(weight, 2)} ×`), " ", known(adapter) ? make("button", { type: "button", class: "st-link", onclick: () => S.openJob(id) }, text) : text);
     };
-    const options = Object.entries(merge.options).map(([key, value]) => `${word(`field.merge.${key}.title`)} ${typeof value === "number" ? S.number(value, value % 1 ? 2 : 0) : word(`choice.merge.${key}.${value}`)}`);
+    const options = Object.entries(merge.options).filter(([key]) => key !== "svd_rank").map(([key, value]) => `${word(`field.merge.${key}.title`)} ${typeof value === "number" ? S.number(value, value % 1 ? 2 : 0) : word(`choice.merge.${key}.${value}`)}`);
     const facts = [[word("merge_method"), [word(`merge.${merge.method}`), ...options].join(" · ")], [word("merge_result"), merge.into_base ? [word("merge_result_model"), merge.dtype].filter(Boolean).join(" · ") : word("merge_result_adapter")]];
     const { rank, norm_merged: norm, deviation } = merge.values;
     if (rank) facts.push([word("merge_rank"), S.number(rank)]);
