@@ -24,6 +24,7 @@ from studio.errors import UserError  # noqa: E402
 from studio.jobs.preflight import WORDS, check_combination  # noqa: E402
 from studio.jobs.presets import read_presets  # noqa: E402
 from studio.jobs.spec import IDENTITY_FIELDS, TrainSpec, build_spec  # noqa: E402
+from studio.methods.merging import MERGE_METHODS  # noqa: E402
 from studio.methods.objectives import OBJECTIVES  # noqa: E402
 from studio.methods.tuners import TUNERS  # noqa: E402
 from studio.settings import SETTINGS  # noqa: E402
@@ -125,6 +126,10 @@ def method_page() -> str:
         lines += ["", f"### {tuner.name}: {tuner.title}", ""]
         lines += [f"{tuner.summary} The base model {quantized} be kept in 4 or 8 bits (`quantization=nf4`, `int8`)."]
         lines += option_table(tuner.options.model_fields, "tuner.")
+    lines += ["", "## Merging", "", "How several adapters become one: [merging.md](merging.md)."]
+    for method in MERGE_METHODS.values():
+        lines += ["", f"### {method.name}: {method.title}", "", method.summary]
+        lines += option_table(method.options.model_fields, "method.")
     lines += ["", "## Presets"]
     for name, preset in read_presets().items():
         lines += ["", f"### {name}", "", f"{preset.summary} (`presets/{name}.yaml`)"]

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from studio.cli.data import problem_words, require_file
-from studio.cli.output import AsJson, duration, show, table
+from studio.cli.merge_words import merge_words
+from studio.cli.output import AsJson, duration, facts, show, table
 from studio.data.dataset import DatasetRecord
 from studio.data.isolation import import_file
 from studio.data.snapshots import read_current
@@ -19,7 +20,7 @@ from studio.jobs.events import Failed
 from studio.jobs.preflight import check_combination
 from studio.jobs.presets import PLACEHOLDER_DATASET, preset_spec
 from studio.jobs.probe import probe as try_out
-from studio.jobs.spec import build_spec
+from studio.jobs.spec import MergeSpec, build_spec
 from studio.jobs.state import ACTIVE
 from studio.jobs.store import JobView
 from studio.jobs.studio import Studio, keep_studio, open_studio
@@ -112,7 +113,11 @@ def list_jobs(as_json: AsJson = False) -> None:
     rows = [view.to_dict() for view in store.views()]
     rows += [{"id": job_id, "status": "unreadable", "message": why} for job_id, why in store.unreadable.items()]
     empty = "No jobs yet. Start one: python -m studio train --preset lora --data samples/lighthouse-keeper.jsonl"
-    show(rows, as_json, lambda: table(rows, ("id", "status", "step", "max_steps", "loss", "name")) if rows else empty)
+    show(
+        rows,
+        as_json,
+        lambda: table(rows, ("id", "kind", "status", "step", "max_steps", "loss", "name")) if rows else empty,
+    )
 
 
 @app.command("show")
@@ -218,17 +223,19 @@ def _progress(view: JobView) -> str:
 
 
 def _words(view: JobView) -> str:
+    if isinstance(view.spec, MergeSpec):
+        return merge_words(view, view.spec)
     rows: list[tuple[str, Any]] = [
         ("id", view.id),
         ("status", view.status),
         ("base model", view.spec.base_model),
-        ("method", f"{view.spec.objective.name}, {view.spec.tuner.name}, quantization {view.spec.quantization}"),
+        ("method", f"{view.objective}, {view.tuner}, quantization {view.quantization}"),
         ("step", f"{view.state.step} of {view.state.max_steps}"),
         ("loss", view.state.value("loss")),
         ("evaluation loss", view.state.value("eval_loss")),
         ("message", view.message),
     ]
-    return "\n".join(f"{name:16} {value}" for name, value in rows if value not in (None, ""))
+    return facts(rows)
 
 
 def pairs(settings: list[str]) -> dict[str, str]:

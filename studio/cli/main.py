@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from studio import __version__
-from studio.cli import api_key, chat, code, data, jobs, memory, sweep, votes
+from studio.cli import api_key, chat, code, data, jobs, memory, merge, sweep, votes
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
 from studio.jobs.presets import read_presets
@@ -28,6 +28,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(votes.app, name="votes")
 app.command()(jobs.train)
 app.command()(sweep.sweep)
+app.command()(merge.merge)
 app.command()(code.code)
 app.command()(chat.chat)
 app.command()(memory.memory)

@@ -30,6 +30,11 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def facts(rows: Sequence[tuple[str, Any]]) -> str:
+    """One fact a line; those that are empty are left out."""
+    return "\n".join(f"{name:16} {value}" for name, value in rows if value not in (None, ""))
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as a person says them: 9 s, 4 min, 1 h 20 min."""
     if seconds is None:

@@ -8,7 +8,7 @@ from studio.jobs import sharing
 from studio.jobs.events import EventWriter, Progress, Warned
 from studio.jobs.servers import ServerPool
 from studio.jobs.sharing import Ledger, Plan, gib
-from studio.jobs.spec import TrainSpec
+from studio.jobs.spec import JobSpec, TrainSpec
 from studio.jobs.state import HELD
 from studio.workspace import Workspace
 
@@ -24,11 +24,12 @@ class Admission:
         self._held = ("", "")  # the job that waits, and what it was told
         self._looked = 0.0
 
-    def may_start(self, job_id: str, spec: TrainSpec) -> bool:
+    def may_start(self, job_id: str, spec: JobSpec) -> bool:
         """Whether the job fits beside what is loaded; it does when nothing is. Begins to make room otherwise."""
         if self._servers.is_ending:
             return False  # its memory is free in a moment
-        if not self._servers.running():
+        # A merge works on files, a layer at a time: it takes no room that a chat could miss.
+        if not isinstance(spec, TrainSpec) or not self._servers.running():
             self.nobody_waits()
             return True
         insists = job_id in self._catalog.room_requests()

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from studio.jobs.earlier_jobs import CONTINUED
+from studio.jobs.earlier_jobs import CONTINUED, learnable_options
 from studio.jobs.presets import PLACEHOLDER_DATASET, read_presets
-from studio.jobs.spec import TrainSpec, build_spec
+from studio.jobs.spec import MergeSpec, TrainSpec, build_spec
 from studio.jobs.store import JobStore, JobView
 from studio.methods.objectives import OBJECTIVES
+from studio.workspace import Workspace
 
 FINISHED = ("completed", "stopped")
 REWARD = "reward"
@@ -29,13 +30,27 @@ def candidates(store: JobStore, option: str) -> list[JobView]:
     """Jobs with a result that `start_from` or `reward_model` may name, the newest first."""
     wants_reward = option == "reward_model"
     ended = [view for view in store.views() if view.status in FINISHED and store.workspace.has_result(view.id)]
-    return [view for view in ended if (view.spec.objective.name == REWARD) == wants_reward]
+    return [view for view in ended if (view.objective == REWARD) == wants_reward]
 
 
 def preset_for(objective: str) -> str:
     """The first preset with an objective; empty when there is none."""
     fitting = (name for name, preset in read_presets().items() if preset.spec["objective"]["name"] == objective)
     return next(fitting, "")
+
+
+def training_like(view: JobView, workspace: Workspace) -> TrainSpec:
+    """The spec of a job; for a merge, that of a job whose result could be learned on in the same way."""
+    if not isinstance(view.spec, MergeSpec):
+        return view.spec
+    values = {
+        "dataset": PLACEHOLDER_DATASET,
+        "base_model": view.spec.base_model,
+        "chat_template": view.spec.chat_template,
+        "objective": {"name": view.objective},
+        "tuner": learnable_options(view.id, workspace),
+    }
+    return build_spec(values)
 
 
 def stage_values(earlier: TrainSpec, job: str, objective: str) -> dict[str, Any]:

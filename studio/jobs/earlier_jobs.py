@@ -12,11 +12,12 @@ from typing import Any
 from studio import workspace as names
 from studio.base_models import fingerprint
 from studio.errors import UserError
-from studio.jobs.spec import TrainSpec, read_train_spec
+from studio.jobs.spec import JobSpec, MergeSpec, TrainSpec, read_job_spec
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 from studio.workspace import Workspace
 
+LEARNED_BY = ("lora_dropout", "loraplus_lr_ratio")  # how a merge was learned is not in it
 # Whose saved weights are all that is needed to learn on: the others keep less than they learn by, or other shapes.
 CONTINUED = ("lora", "ia3", "bottleneck", "full", "partial")
 
@@ -59,8 +60,7 @@ def check_start_from(spec: TrainSpec, workspace: Workspace, base: Path) -> None:
     """Raise UserError when the earlier job's result cannot be learned on as this job wants to."""
     job = spec.start_from
     folder, origin = result_of(job, workspace)
-    earlier = read_train_spec(workspace.job(job) / names.SPEC)
-    if TUNERS[earlier.tuner.name].whole_model != TUNERS[spec.tuner.name].whole_model:
+    if TUNERS[origin["tuner"]].whole_model != TUNERS[spec.tuner.name].whole_model:
         if folder.name == names.MODEL:
             raise UserError(f"The job {job} made a whole model.", f"Choose it as the base model instead: {folder}")
         raise UserError(
@@ -73,9 +73,9 @@ def check_start_from(spec: TrainSpec, workspace: Workspace, base: Path) -> None:
             f"What {tuner.title} saves with these options is not enough to learn on.",
             "Continue from LoRA, (IA)³, a bottleneck adapter, or full fine-tuning.",
         )
-    if not tuner.whole_model and earlier.tuner != spec.tuner:
+    if not tuner.whole_model and _differences(job, spec, workspace):
         raise UserError(
-            f"The adapter of {job} has another shape: it was trained with {_differences(earlier, spec)}.",
+            f"The adapter of {job} has another shape: it was trained with {_differences(job, spec, workspace)}.",
             "Set the tuner's options as they were there.",
         )
     if folder.name == names.ADAPTER and origin["base_fingerprint"] != fingerprint(base):
@@ -120,6 +120,30 @@ def _vocabulary(folder: Path) -> Any:
     return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
 
 
-def _differences(earlier: TrainSpec, spec: TrainSpec) -> str:
-    old, new = earlier.tuner.model_dump(), spec.tuner.model_dump()
-    return ", ".join(f"{name}={value}" for name, value in old.items() if new.get(name) != value)
+def tuner_options_of(spec: JobSpec | None, origin: dict[str, Any]) -> dict[str, Any] | None:
+    """The tuner's options that an adapter has: its job's, or noted with it (a merge's); None where nobody knows."""
+    if isinstance(spec, TrainSpec):
+        return spec.tuner.model_dump()
+    known = origin.get("tuner_options")
+    return dict(known) if isinstance(known, dict) else None
+
+
+def learnable_options(job: str, workspace: Workspace) -> dict[str, Any]:
+    """The tuner's options that a job must have to learn on the result of an earlier one. Raises UserError.
+
+    A merge is learned on as a plain adapter: of its options only what gives it its shape is noted.
+    """
+    spec = read_job_spec(workspace.job(job) / names.SPEC)
+    _, origin = result_of(job, workspace)
+    known = tuner_options_of(spec, origin)
+    if known is None:
+        raise UserError(f"Nobody knows with which options {job} can be learned on.", "Continue from another job.")
+    return TUNERS[known["name"]].options(**known).model_dump()
+
+
+def _differences(job: str, spec: TrainSpec, workspace: Workspace) -> str:
+    """In which of its options the tuner of a job is another than an adapter's."""
+    old, new = learnable_options(job, workspace), spec.tuner.model_dump()
+    merged = isinstance(read_job_spec(workspace.job(job) / names.SPEC), MergeSpec)
+    told = {name: value for name, value in old.items() if new.get(name) != value}
+    return ", ".join(f"{name}={value}" for name, value in told.items() if not merged or name not in LEARNED_BY)

@@ -18,6 +18,7 @@ from studio.jobs.training_options import (
     ReportOptions,
     Strict,
 )
+from studio.methods.merging import MERGE_METHODS, CatOptions
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.objectives.sft import SFTOptions
 from studio.methods.options import Options
@@ -27,6 +28,7 @@ from studio.methods.tuners.lora import LoraOptions
 if TYPE_CHECKING:
     ObjectiveOptions = Options
     TunerOptions = Options
+    MergeOptions = Options
 else:
     # The unions are made of the registries, so that a new objective or tuner is one file and one line.
     ObjectiveOptions = Annotated[
@@ -35,6 +37,10 @@ else:
     ]
     TunerOptions = Annotated[
         Union[tuple(tuner.options for tuner in TUNERS.values())],  # noqa: UP007
+        Field(discriminator="name"),
+    ]
+    MergeOptions = Annotated[
+        Union[tuple(method.options for method in MERGE_METHODS.values())],  # noqa: UP007
         Field(discriminator="name"),
     ]
 
@@ -87,8 +93,58 @@ class ServeSpec(Quantization, Strict):
     )
 
 
-AnySpec = TrainSpec | ServeSpec
-SpecKind = TypeVar("SpecKind", TrainSpec, ServeSpec)
+class MergeSource(Strict):
+    """One adapter of a merge, and how much of it goes in."""
+
+    adapter: str = Field(
+        min_length=1,
+        max_length=100,
+        title="Adapter",
+        description="A finished job, JOB@STEP for one of its checkpoints, or an imported adapter.",
+    )
+    weight: float = Field(
+        default=1.0,
+        ge=-10,
+        le=10,
+        title="Weight",
+        description="How much of this adapter's update goes in; below 0 it is taken away.",
+    )
+
+
+class MergeSpec(Strict):
+    """One merge: several adapters of a base model into one, or what they make of the base as a whole model.
+
+    `base_model`, `objective`, `tuner` and `chat_template` are not chosen: they are what the adapters (and the result)
+    have, noted when the merge is planned.
+    """
+
+    kind: Literal["merge"] = "merge"
+    name: str = Field(default="", max_length=80, title="Name", description="What the job is called in lists.")
+    sources: tuple[MergeSource, ...] = Field(min_length=1, max_length=16, title="Adapters")
+    method: MergeOptions = CatOptions()
+    into_base: bool = Field(
+        default=False,
+        title="Into the base model",
+        description="Make a whole model of the base and the adapters, which needs no adapter any more.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        title="Precision of the model",
+        description="Number format of the whole model. auto: the one that the base model is kept in.",
+    )
+    seed: int = Field(
+        default=42, ge=0, le=2**31 - 1, title="Seed", description="What DARE draws by: the same seed, the same adapter."
+    )
+    base_model: str
+    objective: str
+    tuner: str
+    chat_template: Literal["model", "plain"]
+
+
+JobSpec = TrainSpec | MergeSpec
+AnySpec = JobSpec | ServeSpec
+SpecKind = TypeVar("SpecKind", bound=Strict)
+KINDS: dict[str, type[AnySpec]] = {"train": TrainSpec, "merge": MergeSpec, "serve": ServeSpec}
 
 # Fields that say what is trained on what, rather than how; forms and `--set` treat them apart.
 IDENTITY_FIELDS = ("kind", "dataset", "eval_dataset", "general_dataset", "objective", "tuner")
@@ -97,7 +153,7 @@ OPTION_GROUPS = ("tuner", "objective")
 
 def build_spec(values: Mapping[str, Any]) -> TrainSpec:
     """A checked spec. Raises UserError that names every option that is out of place, in its title."""
-    return _checked(TrainSpec, values)
+    return checked(TrainSpec, values)
 
 
 def read_spec(path: Path) -> AnySpec:
@@ -106,9 +162,11 @@ def read_spec(path: Path) -> AnySpec:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path.name} of the job {path.parent.name} cannot be read: {error}.") from None
-    if isinstance(values, dict) and values.get("kind") == "serve":
-        return _checked(ServeSpec, values)
-    return build_spec(values if isinstance(values, dict) else {})
+    values = values if isinstance(values, dict) else {}
+    kind = KINDS.get(str(values.get("kind", "train")))
+    if kind is None:
+        raise UserError(f"{path.parent.name} is a job of a kind that this studio does not know.", "Update the studio.")
+    return checked(kind, values)
 
 
 def read_train_spec(path: Path) -> TrainSpec:
@@ -116,6 +174,14 @@ def read_train_spec(path: Path) -> TrainSpec:
     spec = read_spec(path)
     if not isinstance(spec, TrainSpec):
         raise UserError(f"{path.parent.name} is not a training job.")
+    return spec
+
+
+def read_job_spec(path: Path) -> JobSpec:
+    """The spec in a job's folder, whatever kind of job. Raises UserError when it cannot be read."""
+    spec = read_spec(path)
+    if isinstance(spec, ServeSpec):
+        raise UserError(f"{path.parent.name} is not a job.")
     return spec
 
 
@@ -152,25 +218,28 @@ def set_option(values: dict[str, Any], key: str, value: Any) -> None:
     target[name] = value
 
 
-def _checked(kind: type[SpecKind], values: Mapping[str, Any]) -> SpecKind:
+def checked(kind: type[SpecKind], values: Mapping[str, Any]) -> SpecKind:
+    """A spec of a kind. Raises UserError that names every option that is out of place, in its title."""
     try:
         return kind(**values)
     except ValidationError as error:
-        lines = [_sentence(problem["loc"], problem["msg"], problem.get("input")) for problem in error.errors()]
+        lines = [_sentence(kind, problem["loc"], problem["msg"], problem.get("input")) for problem in error.errors()]
         raise UserError(" ".join(lines), "Change the value and try again.") from None
 
 
-def _sentence(location: tuple[int | str, ...], message: str, value: Any) -> str:
+def _sentence(kind: type[BaseModel], location: tuple[int | str, ...], message: str, value: Any) -> str:
     parts = [str(part) for part in location]
     shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
-    return f"{_title(parts)}: {message}{shown}."
+    return f"{_title(kind, parts)}: {message}{shown}."
 
 
-def _title(parts: list[str]) -> str:
+def _title(kind: type[BaseModel], parts: list[str]) -> str:
     """The title of the option at a location such as ("tuner", "lora", "r")."""
-    registries: dict[str, Any] = {"tuner": TUNERS, "objective": OBJECTIVES}
-    model: type[BaseModel] = TrainSpec
+    registries: dict[str, Any] = {"tuner": TUNERS, "objective": OBJECTIVES, "method": MERGE_METHODS}
+    model = kind
     if len(parts) >= 2 and parts[0] in registries and parts[1] in registries[parts[0]]:
         model, parts = registries[parts[0]][parts[1]].options, parts[2:] or parts[:1]
+    elif len(parts) == 3 and parts[0] == "sources":
+        model, parts = MergeSource, parts[2:]
     field = model.model_fields.get(parts[0])
     return field.title if field is not None and field.title else ".".join(parts)

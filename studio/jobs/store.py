@@ -12,7 +12,7 @@ from studio.catalog import Catalog
 from studio.errors import UserError
 from studio.jobs.events import EventReader, EventWriter, Failed, Stopped
 from studio.jobs.launchers import local
-from studio.jobs.spec import TrainSpec, read_train_spec, spec_text
+from studio.jobs.spec import JobSpec, MergeSpec, TrainSpec, read_job_spec, spec_text
 from studio.jobs.state import ACTIVE, HELD, RESUMABLE, JobState, Status, status_of
 from studio.workspace import Workspace, new_id, write_text
 
@@ -24,7 +24,7 @@ class JobView:
     """One job at one moment, for lists, charts and the command line."""
 
     id: str
-    spec: TrainSpec
+    spec: JobSpec
     state: JobState
     status: Status
     created: str
@@ -35,10 +35,43 @@ class JobView:
         return self.spec.name or self.id
 
     @property
+    def objective(self) -> str:
+        """The name of what was taught; of a merge, what its adapters were taught."""
+        return self.spec.objective if isinstance(self.spec, MergeSpec) else self.spec.objective.name
+
+    @property
+    def tuner(self) -> str:
+        """The name of the tuner that the result is of."""
+        return self.spec.tuner if isinstance(self.spec, MergeSpec) else self.spec.tuner.name
+
+    @property
+    def made_by(self) -> str:
+        """How the result came about, for a menu: tuner and objective, or the method of a merge."""
+        if isinstance(self.spec, MergeSpec):
+            return f"merge · {self.spec.method.name}"
+        return f"{self.tuner} · {self.objective}"
+
+    @property
+    def quantization(self) -> str:
+        """How the frozen base model was kept."""
+        return "none" if isinstance(self.spec, MergeSpec) else self.spec.quantization
+
+    @property
+    def training(self) -> TrainSpec:
+        """The spec of a training job. Raises UserError for a job that trains nothing."""
+        if isinstance(self.spec, MergeSpec):
+            raise UserError(
+                f"{self.name} is a merge: it trained nothing.", "Choose one of the jobs that it was made of."
+            )
+        return self.spec
+
+    @property
     def message(self) -> str:
         """What to tell the user about how it ended, or what it is doing."""
         end = self.state.end
         if self.status == "interrupted":
+            if isinstance(self.spec, MergeSpec):
+                return "The worker died before the merge was done; nothing of it is kept."
             return f"The worker died after step {self.state.step}; nothing since the last checkpoint is kept."
         if isinstance(end, Failed) and self.status == "failed":
             return f"{end.message} {end.hint}".strip()
@@ -51,16 +84,20 @@ class JobView:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
+        merge = self.spec if isinstance(self.spec, MergeSpec) else None
         return {
             "id": self.id,
+            "kind": self.spec.kind,
             "name": self.name,
             "status": self.status,
             "created": self.created,
             "base_model": self.spec.base_model,
-            "dataset": self.spec.dataset.id,
-            "objective": self.spec.objective.name,
-            "tuner": self.spec.tuner.name,
-            "quantization": self.spec.quantization,
+            "dataset": "" if isinstance(self.spec, MergeSpec) else self.spec.dataset.id,
+            "objective": self.objective,
+            "tuner": self.tuner,
+            "quantization": self.quantization,
+            "method": merge.method.name if merge else "",
+            "sources": [source.model_dump() for source in merge.sources] if merge else [],
             "step": self.state.step,
             "max_steps": self.state.max_steps,
             "seconds_left": self.state.seconds_left,
@@ -80,11 +117,11 @@ class JobStore:
         self.catalog = catalog
         self._lock = threading.Lock()
         self.unreadable: dict[str, str] = {}  # job → why its spec cannot be read, as of the last `views`
-        self._known: dict[str, tuple[TrainSpec, EventReader, JobState]] = {}
+        self._known: dict[str, tuple[JobSpec, EventReader, JobState]] = {}
 
-    def create(self, spec: TrainSpec) -> str:
+    def create(self, spec: JobSpec) -> str:
         """Make the job's folder, complete or not at all, and return its id."""
-        job_id = new_id(spec.name or f"{spec.tuner.name}-{spec.objective.name}")
+        job_id = new_id(spec.name or _kind_of(spec))
         folder = self.workspace.job(job_id)
         staging = folder.with_name(f".staging-{job_id}")
         try:
@@ -143,11 +180,11 @@ class JobStore:
             unresponsive=alive and local.seconds_since_heartbeat(folder) > UNRESPONSIVE_AFTER,
         )
 
-    def _state(self, job_id: str, folder: Path) -> tuple[TrainSpec, JobState]:
+    def _state(self, job_id: str, folder: Path) -> tuple[JobSpec, JobState]:
         with self._lock:
             if job_id not in self._known:
                 reader = EventReader(folder / names.EVENTS)
-                self._known[job_id] = (read_train_spec(folder / names.SPEC), reader, JobState())
+                self._known[job_id] = (read_job_spec(folder / names.SPEC), reader, JobState())
             spec, reader, state = self._known[job_id]
             for event in reader.read():
                 state.add(event)
@@ -203,6 +240,13 @@ class JobStore:
             file.seek(start)
             chunk = file.read(limit)
         return chunk.decode("utf-8", errors="replace"), start + len(chunk)
+
+
+def _kind_of(spec: JobSpec) -> str:
+    """What a job without a name is called."""
+    if isinstance(spec, MergeSpec):
+        return f"merge-{spec.method.name}"
+    return f"{spec.tuner.name}-{spec.objective.name}"
 
 
 def _created(folder: Path) -> float:

@@ -9,9 +9,10 @@ from studio.catalog import Catalog
 from studio.data.dataset import RECORD, DatasetRecord, read_record
 from studio.data.isolation import import_file
 from studio.errors import UserError
+from studio.jobs import merging
 from studio.jobs.preflight import allowed_roots, check_start
 from studio.jobs.servers import ServerPool
-from studio.jobs.spec import TrainSpec
+from studio.jobs.spec import MergeSpec, TrainSpec
 from studio.jobs.store import JobStore
 from studio.jobs.supervisor import Supervisor
 from studio.settings import REPOSITORY, Settings
@@ -39,6 +40,13 @@ class Studio:
     def start_job(self, spec: TrainSpec) -> str:
         """Check a spec, make its job and put it into the line; returns the job's id. Raises UserError."""
         check_start(spec, self.workspace, self.settings)
+        job_id = self.store.create(spec)
+        self.catalog.enqueue(job_id)
+        return job_id
+
+    def start_merge(self, spec: MergeSpec) -> str:
+        """Check a merge, make its job and put it into the line; returns the job's id. Raises UserError."""
+        merging.check_start(spec, self.workspace, self.settings)
         job_id = self.store.create(spec)
         self.catalog.enqueue(job_id)
         return job_id

@@ -15,7 +15,7 @@ from studio.jobs.admission import Admission
 from studio.jobs.events import EventWriter, Failed
 from studio.jobs.launchers import local
 from studio.jobs.servers import ServerPool
-from studio.jobs.spec import TrainSpec
+from studio.jobs.spec import JobSpec, TrainSpec
 from studio.jobs.state import ACTIVE, Status
 from studio.jobs.store import JobStore
 from studio.workspace import Workspace
@@ -155,7 +155,7 @@ class Supervisor:
             return
         self._admission.nobody_waits()
 
-    def _spec(self, job_id: str) -> TrainSpec | None:
+    def _spec(self, job_id: str) -> JobSpec | None:
         """None when it cannot be read: the list of jobs says why, and the others in line go on."""
         try:
             return self._store.view(job_id).spec
@@ -163,10 +163,11 @@ class Supervisor:
             log.warning("%s leaves the line: %s", job_id, error)
             return None
 
-    def _launch(self, job_id: str, spec: TrainSpec) -> None:
+    def _launch(self, job_id: str, spec: JobSpec) -> None:
         folder = self._workspace.job(job_id)
         try:
-            online = model_folder(spec.base_model, self._workspace.models) is None
+            # A merge fetches nothing.
+            online = isinstance(spec, TrainSpec) and model_folder(spec.base_model, self._workspace.models) is None
             self._children[job_id] = local.launch(self._worker, folder, online=online)
             self._running.add(job_id)
         except UserError as error:

@@ -132,9 +132,10 @@ def measure_of(jobs: Sequence[JobView], keys: Sequence[str]) -> Measure:
 
     Rewards and shares of pairs are of one scale whatever the objective's options are; losses are not.
     """
-    objectives = [OBJECTIVES[view.spec.objective.name] for view in jobs]
+    objectives = [OBJECTIVES[view.objective] for view in jobs]
     shared = [one for one in objectives[0].measures if all(one in other.measures for other in objectives)]
-    evaluates = any(view.spec.eval_dataset or view.spec.eval_share for view in jobs)
+    specs = [view.spec for view in jobs if isinstance(view.spec, TrainSpec)]
+    evaluates = any(spec.eval_dataset or spec.eval_share for spec in specs)
     known = [one for one in shared or LOSSES if evaluates or not one.evaluates]
     tries_objective = any(key.startswith("objective.") for key in keys)
     known = [one for one in known if not (tries_objective and one.scaled)] or known

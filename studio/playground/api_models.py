@@ -47,7 +47,7 @@ class ApiModel:
 def api_models(studio: Studio) -> list[ApiModel]:
     """Everything that can answer now: bases whose weights are here, and what was taught to them (no reward models)."""
     views = [view for view in studio.store.views() if studio.workspace.has_result(view.id)]
-    taught = [_of_job(studio, view) for view in views if OBJECTIVES[view.spec.objective.name].task_type == SPEAKS]
+    taught = [_of_job(studio, view) for view in views if OBJECTIVES[view.objective].task_type == SPEAKS]
     taught += imported_adapters(studio)
     used = dict.fromkeys(["starter", *(view.spec.base_model for view in views), *(one.base_model for one in taught)])
     here = {name: folder for name in used if (folder := _folder(studio, name)) is not None}
@@ -113,7 +113,7 @@ def _job_target(studio: Studio, model: str) -> Target:
     if not ID_PATTERN.fullmatch(job_id) or not (studio.workspace.job(job_id) / names.SPEC).is_file():
         raise NoSuchModel(f"There is no model {model[:100]!r}.", LISTED)
     view = studio.store.view(job_id)
-    if OBJECTIVES[view.spec.objective.name].task_type != SPEAKS:
+    if OBJECTIVES[view.objective].task_type != SPEAKS:
         raise NoSuchModel(f"{view.name} is a reward model: it gives marks and does not speak.", "Choose another.")
     if not at:
         return chat_target(studio.store, studio.workspace, model)

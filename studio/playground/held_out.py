@@ -73,12 +73,18 @@ def _learned_by(studio: Studio, contender: Contender) -> set[int]:
     """The digests of the prompts that a contender's job, and the jobs before it, were trained on. Raises UserError."""
     if contender.choice.startswith(f"{BASE}:"):
         return set()
-    learned, job, seen = set[int](), contender.choice.partition("@")[0], set[str]()
-    while job and job not in seen:
+    learned, waiting, seen = set[int](), [contender.choice], set[str]()
+    while waiting:
+        job = waiting.pop().partition("@")[0]
+        if not job or job in seen or job not in studio.store.ids():
+            continue  # an imported adapter does not say what it was trained on
         seen.add(job)
         spec = studio.store.view(job).spec
-        learned |= _trained_on(studio, spec)
-        job = spec.start_from.partition("@")[0]
+        if isinstance(spec, TrainSpec):
+            learned |= _trained_on(studio, spec)
+            waiting.append(spec.start_from)
+        else:
+            waiting += [source.adapter for source in spec.sources]
     return learned
 
 

@@ -84,14 +84,14 @@ def speakers(studio: Studio, *, checkpoints: bool = False) -> list[Speaker]:
 
     With `checkpoints`, the ones that a job kept follow it, the newest first.
     """
-    speaking = [view for view in studio.store.views() if OBJECTIVES[view.spec.objective.name].task_type == "CAUSAL_LM"]
+    speaking = [view for view in studio.store.views() if OBJECTIVES[view.objective].task_type == "CAUSAL_LM"]
     finished = [view for view in studio.store.views() if studio.workspace.has_result(view.id)]
     imported = _imported_records(studio.workspace)
     used = [view.spec.base_model for view in finished] + [str(record["base_model"]) for record in imported]
     bases = [Speaker(f"{BASE}:{name}", "base", name) for name in dict.fromkeys(["starter", *used])]
     middle: list[Speaker] = []
     for view in speaking:
-        detail = f"{view.spec.tuner.name} · {view.spec.objective.name}"
+        detail = view.made_by
         if studio.workspace.has_result(view.id):
             middle.append(Speaker(view.id, "job", view.name, detail))
         if checkpoints:

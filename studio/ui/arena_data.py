@@ -6,7 +6,7 @@ from typing import Any
 from studio import workspace as names
 from studio.data.isolation import import_file
 from studio.errors import UserError
-from studio.jobs.chain import preset_for, stage_values
+from studio.jobs.chain import preset_for, stage_values, training_like
 from studio.jobs.earlier_jobs import CONTINUED
 from studio.jobs.presets import read_presets
 from studio.jobs.studio import Studio
@@ -67,8 +67,8 @@ def can_continue(studio: Studio, choice: str) -> bool:
     """Whether a choice is a job that is there and whose result a job may learn on."""
     if choice.startswith(f"{BASE}:") or choice not in studio.store.ids() or not studio.workspace.has_result(choice):
         return False
-    spec = studio.store.view(choice).spec
-    return spec.tuner.name in CONTINUED and METHODS[spec.objective.name].task_type == "CAUSAL_LM"
+    view = studio.store.view(choice)
+    return view.tuner in CONTINUED and METHODS[view.objective].task_type == "CAUSAL_LM"
 
 
 def training_values(studio: Studio, kind: str, start: str) -> dict[str, Any]:
@@ -80,4 +80,4 @@ def training_values(studio: Studio, kind: str, start: str) -> dict[str, Any]:
         return {**read_presets()[preset_for(objective)].values(), "base_model": start.removeprefix(f"{BASE}:")}
     if not can_continue(studio, start):
         raise UserError(f"{start[:80]!r} cannot be learned on.", "Choose another one to start from.")
-    return stage_values(studio.store.view(start).spec, start, objective)
+    return stage_values(training_like(studio.store.view(start), studio.workspace), start, objective)

@@ -74,10 +74,10 @@ class FrontPage:
         return "\n".join(lines).encode()
 
 
-STYLES = ("studio.css", "data.css", "methods.css", "memory.css", "playground.css", "arena.css")
+STYLES = ("studio.css", "data.css", "methods.css", "memory.css", "merging.css", "playground.css", "arena.css")
 SCRIPTS = (
     "studio.js", "widgets.js", "charts.js", "data.js", "data_import.js", "data_mapping.js", "data_audit.js",
-    "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js",
+    "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js", "merging.js",
     "playground.js", "play_prompts.js", "arena.js", "arena_results.js",
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from studio.data.audit.words import WORDS as FINDING_WORDS
 from studio.data.formats import FORMATS
 from studio.jobs.presets import read_presets
 from studio.jobs.spec import option_fields
+from studio.methods.merging import MERGE_METHODS
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 
@@ -35,6 +36,7 @@ def words(language: Language) -> dict[str, str]:
         table |= {f"objective.{name}": one.title for name, one in OBJECTIVES.items()}
         table |= {f"tuner.{name}": one.title for name, one in TUNERS.items()}
         table |= {f"format.{name}": one.title for name, one in FORMATS.items()}
+        table |= dict(_merge_words())
         for code, (what, why) in FINDING_WORDS.items():
             table |= {f"audit.{code}.what": what, f"audit.{code}.why": why}
         for key, field in all_fields():
@@ -53,6 +55,17 @@ def all_fields() -> Iterator[tuple[str, FieldInfo]]:
                 if key not in seen:
                     seen.add(key)
                     yield key, field
+
+
+def _merge_words() -> Iterator[tuple[str, str]]:
+    """(key, word) of the methods of merging and their options; an option that several have means the same."""
+    for name, method in MERGE_METHODS.items():
+        yield f"merge.{name}", method.title
+        yield f"merge.{name}.help", method.summary
+        for key, field in method.options.model_fields.items():
+            if key != "name":
+                yield f"field.merge.{key}.title", field.title or key
+                yield f"field.merge.{key}.help", field.description or ""
 
 
 def help_key(key: str, method: str) -> str:

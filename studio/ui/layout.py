@@ -1,4 +1,4 @@
-"""The page: a sidebar with the jobs and the machine, six tabs beside it."""
+"""The page: a sidebar with the jobs and the machine, the tabs beside it."""
 
 import gradio as gr
 
@@ -6,7 +6,7 @@ from studio.jobs.studio import Studio
 from studio.playground.batch import BatchDesk
 from studio.ui.data_room import DataRoom
 from studio.ui.i18n import word
-from studio.ui.tabs import api_card, arena, data, jobs, memory, playground, train
+from studio.ui.tabs import adapters, api_card, arena, data, jobs, memory, playground, train
 from studio.ui.widgets import widget
 
 
@@ -29,6 +29,8 @@ def build_blocks(studio: Studio, room: DataRoom, desk: BatchDesk) -> gr.Blocks:
                 memory.build()
             with gr.Tab(word("tab_jobs"), id="jobs", elem_id="tab-jobs"):
                 jobs.build()
+            with gr.Tab(word("tab_adapters"), id="adapters", elem_id="tab-adapters"):
+                adapters.build(studio)
             with gr.Tab(word("tab_playground"), id="playground", elem_id="tab-playground") as play_page:
                 play_tab = playground.build(studio)
                 api = api_card.build(studio)

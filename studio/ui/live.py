@@ -13,6 +13,7 @@ from studio import hardware
 from studio.base_models import STARTER
 from studio.errors import UserError
 from studio.jobs.chain import next_objectives
+from studio.jobs.merge_lineage import lineage
 from studio.jobs.store import JobView
 from studio.jobs.studio import Studio
 from studio.jobs.sweep import sweep_of
@@ -70,6 +71,7 @@ def list_entry(view: JobView) -> dict[str, Any]:
     loss = view.state.value("loss")
     return {
         "id": view.id,
+        "kind": view.spec.kind,
         "name": view.name,
         "status": view.status,
         "step": view.state.step,
@@ -81,7 +83,16 @@ def list_entry(view: JobView) -> dict[str, Any]:
 
 def unreadable_entry(job_id: str) -> dict[str, Any]:
     """A job whose spec cannot be read: there to be seen and deleted."""
-    return {"id": job_id, "name": job_id, "status": "failed", "step": 0, "max_steps": 0, "loss": None, "created": ""}
+    return {
+        "id": job_id,
+        "kind": "",
+        "name": job_id,
+        "status": "failed",
+        "step": 0,
+        "max_steps": 0,
+        "loss": None,
+        "created": "",
+    }
 
 
 def job_summary(view: JobView) -> dict[str, Any]:
@@ -95,11 +106,12 @@ def job_summary(view: JobView) -> dict[str, Any]:
         "message": view.message,
         "held": view.held,
         "phase": state.phase,
-        "objective": spec.objective.name,
+        "kind": spec.kind,
+        "objective": view.objective,
         "base_model": STARTER if spec.base_model == "starter" else spec.base_model,
-        "tuner": spec.tuner.name,
-        "quantization": spec.quantization,
-        "next": next_objectives(spec.objective.name, spec.tuner.name),
+        "tuner": view.tuner,
+        "quantization": view.quantization,
+        "next": next_objectives(view.objective, view.tuner),
         "step": state.step,
         "max_steps": state.max_steps,
         "left": None if left is None else round(left),
@@ -188,7 +200,8 @@ def selected_job(studio: Studio, job_id: str, since: int, tag: str) -> dict[str,
         return {}
     points = new_points(view.state, since)
     sweep = sweep_of(studio, job_id)
-    summary = {**job_summary(view), "sweep": sweep.id if sweep else ""}
+    merge = lineage(view, studio.workspace)
+    summary = {**job_summary(view), "merge": merge, "sweep": sweep.id if sweep else ""}
     return {"job": summary, "tag": now, "points": points, "next": len(view.state.points)}
 
 

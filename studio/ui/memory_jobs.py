@@ -42,7 +42,7 @@ def _grew(record: dict[str, Any]) -> str | None:
 
 def ways_of(studio: Studio, job_id: str, record: dict[str, Any]) -> list[dict[str, Any]]:
     """Up to three settings under which the job would fit on its card, by what the formula says."""
-    spec = studio.store.view(job_id).spec
+    spec = studio.store.view(job_id).training
     shape = shape_here(studio, spec.base_model)
     if shape is None:
         return []
@@ -62,7 +62,7 @@ def retry(studio: Studio, job_id: str, way: int) -> str:
     ways = ways_of(studio, job_id, record) if isinstance(record, dict) and record.get("out_of_memory") else []
     if not 0 <= way < len(ways):
         raise UserError("There is no such way to try again.", "Look at the job once more.")
-    spec = studio.store.view(job_id).spec
+    spec = studio.store.view(job_id).training
     return studio.start_job(build_spec(spec_values(spec, ways[way]["changes"])))
 
 

@@ -24,25 +24,21 @@ from studio.settings import Settings, prepare_ui_environment
 if TYPE_CHECKING:
     import gradio as gr
 
+    from studio.ui.data_room import DataRoom
+
 
 def build_app(studio: Studio) -> FastAPI:
     """The whole application for one studio. Importing Gradio takes most of the start, so it is done in here."""
     prepare_ui_environment(studio.settings)
     import gradio as gr
 
-    from studio.ui.arena_routes import ArenaRoutes
     from studio.ui.data_room import DataRoom
-    from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import user_error_response
     from studio.ui.files import mount_files, version
     from studio.ui.front_page import FrontPage
     from studio.ui.guard import Guard
     from studio.ui.i18n import translation
-    from studio.ui.job_routes import JobRoutes
     from studio.ui.layout import build_blocks
-    from studio.ui.live import LiveRoutes
-    from studio.ui.memory_room import MemoryRoom
-    from studio.ui.memory_routes import MemoryRoutes
     from studio.ui.openai_routes import mount_openai
     from studio.ui.play_routes import PlayRoutes
     from studio.ui.theme import build_theme
@@ -50,10 +46,9 @@ def build_app(studio: Studio) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(UserError, user_error_response)
     app.add_api_route("/healthz", partial(health, studio))
-    room, play, arena = DataRoom(studio), PlayRoutes(studio), ArenaRoutes(studio)
-    memory = MemoryRoutes(MemoryRoom(studio))
-    for one in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), memory, play, arena):
-        app.include_router(one.router())
+    room, play = DataRoom(studio), PlayRoutes(studio)
+    _include_routes(app, studio, room)
+    app.include_router(play.router())
     mount_openai(app, studio)
     mount_files(app)
     blocks = build_blocks(studio, room, play.desk).queue(api_open=False)
@@ -78,6 +73,22 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_middleware(FrontPage, version=version(), with_logout=bool(studio.settings.password))
     app.add_middleware(Guard, settings=studio.settings, workspace=studio.workspace)
     return app
+
+
+def _include_routes(app: FastAPI, studio: Studio, room: "DataRoom") -> None:
+    """Our own routes below /api."""
+    from studio.ui.arena_routes import ArenaRoutes
+    from studio.ui.dataset_routes import DatasetRoutes
+    from studio.ui.job_routes import JobRoutes
+    from studio.ui.live import LiveRoutes
+    from studio.ui.memory_room import MemoryRoom
+    from studio.ui.memory_routes import MemoryRoutes
+    from studio.ui.merge_routes import MergeRoutes
+
+    memory = MemoryRoutes(MemoryRoom(studio))
+    merges, arena = MergeRoutes(studio), ArenaRoutes(studio)
+    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), memory, merges, arena):
+        app.include_router(routes.router())
 
 
 def health(studio: Studio) -> JSONResponse:

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import UserError
-from studio.jobs.chain import next_objectives, preset_for, stage_values
+from studio.jobs.chain import next_objectives, preset_for, stage_values, training_like
 from studio.jobs.spec import TrainSpec
 from studio.jobs.studio import Studio
 from studio.jobs.sweep import parse_grid, start_sweep
@@ -148,9 +148,9 @@ def next_stage(studio: Studio, request: gr.Request) -> dict[str, Any] | None:
     if not job:
         return None
     view = studio.store.view(job)
-    if objective not in next_objectives(view.spec.objective.name, view.spec.tuner.name):
+    if objective not in next_objectives(view.objective, view.tuner):
         raise UserError(f"{view.name} is not followed by {objective[:40]!r}.", "Choose the objective on the page.")
-    return stage_values(view.spec, job, objective)
+    return stage_values(training_like(view, studio.workspace), job, objective)
 
 
 def _job(values: dict[str, Any] | None, key: str) -> str | None:

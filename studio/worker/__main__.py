@@ -56,6 +56,10 @@ def _work(folder: Path, events: EventWriter, switch: StopSwitch) -> int:
 
         serve.run(folder, spec)
         events.write(Stopped(step=0))
+    elif spec.kind == "merge":
+        from studio.worker import merge
+
+        merge.run(folder, spec, events, switch)
     else:
         from studio.worker import train
 

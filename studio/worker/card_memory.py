@@ -1,6 +1,8 @@
 """What a job takes of its card, kept beside what the formula said; written however the job ends."""
 
 import os
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,3 +139,11 @@ def _speed(trainer: Any, setup: Setup, card: str) -> float | None:
     except UserError:
         return None
     return tokens_per_second(setup, shape, known) if known else None
+
+
+def peak_memory() -> int:
+    """The most bytes that this process held: of the card when there is one, else of main memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,7 +1,5 @@
 """One training job from its folder to its result."""
 
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from studio.methods.tuners import TUNERS
 from studio.worker import checkpoints, load
 from studio.worker.arguments import training_arguments, use_checkpointing
 from studio.worker.callbacks import EventCallback
-from studio.worker.card_memory import measured
+from studio.worker.card_memory import measured, peak_memory
 from studio.worker.forgetting import Consolidation
 from studio.worker.ingredients import Ingredients, gather_ingredients, longest_sequence, note_data
 from studio.worker.reward_functions import reward_functions
@@ -66,7 +64,7 @@ def run(folder: Path, spec: TrainSpec, events: EventWriter, switch: StopSwitch) 
             seconds=round(time.monotonic() - began, 1),
             result=result.name,
             result_bytes=size,
-            peak_memory_bytes=_peak_memory(),
+            peak_memory_bytes=peak_memory(),
         )
     )
 
@@ -195,11 +193,3 @@ def _save(staging: Path, trainer: Any, ingredients: Ingredients, job: Path) -> N
 
 def _bare(model: Any) -> PreTrainedModel:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _peak_memory() -> int:
-    """Bytes: of the card when there is one, else of this process."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -84,7 +84,7 @@ class JobCode:
 
     @property
     def spec(self) -> TrainSpec:
-        return self.view.spec
+        return self.view.training
 
     def write(self, folder: Path) -> list[str]:
         """Write all files there are for this job into a folder; what is left out is told in README.txt. Their names.

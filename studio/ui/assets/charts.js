@@ -109,6 +109,7 @@
       const key = `${S.job}/${S.summary.objective}/${S.summary.revision}`;
       if (key === shown) return;
       shown = key;
+      if (S.summary.merge) { charts = []; grid.replaceChildren(); return; } // it has no steps
       const specs = await loadFigures(S.summary.objective);
       await loadPlotly();
       if (key !== shown) return;

@@ -82,8 +82,8 @@
       make("div", { class: "st-code-head" }, make("div", { role: "tablist", class: "st-tabs" }, ...tabs), make("div", { class: "st-actions" }, copy, file, zip)), text);
     element.replaceChildren(details);
     const show = async () => {
-      details.style.display = S.job && S.summary ? "" : "none";
-      if (!details.open || !S.job) return;
+      details.style.display = S.job && S.summary && !S.summary.merge ? "" : "none";
+      if (!details.open || !S.job || S.summary?.merge) return;
       const wanted = `${S.job}/${kind}`, path = `api/jobs/${encodeURIComponent(S.job)}/code`;
       for (const tab of tabs) tab.setAttribute("aria-selected", tab.dataset.kind === kind);
       if (wanted === job) return;

@@ -39,7 +39,7 @@
         if (list.children[index] !== item.root) list.insertBefore(item.root, list.children[index] || null);
         item.dot.className = `st-dot ${job.status}`;
         set(item.name, job.name);
-        set(item.about, ACTIVE.includes(job.status) && job.max_steps ? `${word(`status_${job.status}`)} · ${job.step} / ${job.max_steps}` : word(`status_${job.status}`));
+        set(item.about, job.kind === "merge" ? `${word("merge_kind")} · ${word(`status_${job.status}`)}` : ACTIVE.includes(job.status) && job.max_steps ? `${word(`status_${job.status}`)} · ${job.step} / ${job.max_steps}` : word(`status_${job.status}`));
         set(item.loss, job.loss === null ? "" : S.number(job.loss, 2));
         item.bar.parentElement.style.display = job.status === "running" ? "" : "none";
         item.bar.style.width = `${job.max_steps ? (100 * job.step) / job.max_steps : 0}%`;
@@ -113,9 +113,9 @@
       const button = (action, text, kind, run) => make("button", { type: "button", class: `st-button ${kind}`, id: `job-${action}`, onclick: run }, text);
       const busy = ACTIVE.includes(job.status), idle = ["stopped", "interrupted", "failed"].includes(job.status);
       const buttons = make("div", { class: "st-actions" },
-        busy || job.status === "queued" ? button("stop", word("jobs_stop"), "danger", () => S.act("stop")) : null,
+        busy || job.status === "queued" ? button("stop", word(job.merge ? "merge_stop" : "jobs_stop"), "danger", () => S.act("stop")) : null,
         idle ? button("resume", word("jobs_resume"), "primary", () => S.act("resume")) : null,
-        ["completed", "stopped"].includes(job.status) && !SPEECHLESS.includes(job.objective) ? button("chat", word("jobs_chat"), "primary", () => S.chatWith(job.id)) : null,
+        (job.merge ? ["completed"] : ["completed", "stopped"]).includes(job.status) && !SPEECHLESS.includes(job.objective) ? button("chat", word("jobs_chat"), "primary", () => S.chatWith(job.id)) : null,
         job.held ? button("unload", word("jobs_unload"), "primary", () => S.act("unload")) : null,
         S.nextStage(job),
         busy ? null : button("delete", word("jobs_delete"), "quiet", () => { if (confirm(word("jobs_delete_sure"))) S.act("delete"); }));
@@ -125,15 +125,15 @@
       const waits = !busy ? "" : job.phase === "evaluating" ? word("jobs_evaluating") : S.points.length ? "" : job.phase || word("jobs_waiting_first");
       const epoch = S.points.length ? S.points.at(-1)[0] : null;
       element.replaceChildren(
-        make("div", { class: "st-job-head" }, make("div", {}, make("h2", {}, job.name), make("p", {}, [job.base_model, S.method(job), word(`objective.${job.objective}`)].filter(Boolean).join(" · "))), pill(job.status)),
+        make("div", { class: "st-job-head" }, make("div", {}, make("h2", {}, job.name), make("p", {}, [job.base_model, ...(job.merge ? [word("merge_kind"), word(`merge.${job.merge.method}`), waits] : [S.method(job), word(`objective.${job.objective}`)])].filter(Boolean).join(" · "))), pill(job.status)),
         ...notes.map((text) => make("div", { class: `st-card ${kind}`, role: "alert" }, text)),
-        make("div", { class: "st-kpis k5" },
+        ...(job.merge ? [S.lineage(job)] : [make("div", { class: "st-kpis k5" },
           kpi(word("jobs_step"), S.number(job.step), job.max_steps ? `${word("jobs_of")} ${S.number(job.max_steps)}` : ""),
           kpi(word("jobs_loss"), S.number(job.loss, 3), job.eval_loss === null ? "" : `${word("jobs_eval_loss")} ${S.number(job.eval_loss, 3)}`),
           kpi(word("jobs_lr"), job.learning_rate === null ? "–" : job.learning_rate.toExponential(2)),
           kpi(word("jobs_tps"), S.number(job.tokens_per_second)),
           kpi(word("jobs_left"), busy && epoch !== null ? S.duration(job.left) : "–", waits)),
-        make("div", { class: "st-progress large", role: "progressbar", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 }, make("i", { class: job.status, style: `width:${share}%` })),
+        make("div", { class: "st-progress large", role: "progressbar", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 }, make("i", { class: job.status, style: `width:${share}%` }))]),
         buttons);
     };
     for (const event of ["summary", "job", "reset", "jobs"]) S.on(event, element, draw);
