@@ -9,13 +9,10 @@ from studio.jobs.spec import TrainSpec
 from studio.memory.calibration import Measured, fit
 from studio.memory.estimate import Box, estimate
 from studio.memory.gpus import Card
-from studio.memory.setup import Setup
+from studio.memory.setup import MATERIALISED, Setup
 from studio.memory.shapes import Shape
 from studio.methods.tuners import TUNERS
 from studio.workspace import MEMORY, Workspace, read_json, write_json
-
-MATERIALISED = ("orpo", "cpo")
-"""Objectives whose trainers make the logits: TRL's experimental ones have no fused head."""
 
 
 def setup_of(spec: TrainSpec, length: int | None = None, supervised_share: float = 1.0) -> Setup:

@@ -30,6 +30,8 @@ CHOICES = {
     "sharding": ("none", "ddp", "zero2", "zero3", "fsdp"),
 }
 PAIRED = ("dpo", "orpo", "cpo", "reward")
+MATERIALISED = ("orpo", "cpo")
+"""Objectives whose trainers make the logits: TRL's experimental ones have no fused head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,11 @@ class Setup:
     def trains_weights(self) -> bool:
         """Whether the model's own weights learn."""
         return self.tuner in ("full", "partial")
+
+    @property
+    def head(self) -> str:
+        """The loss as it is: full whatever is wished where the trainer has no other."""
+        return "full" if self.objective in MATERIALISED else self.loss
 
     @property
     def copies_reference(self) -> bool:

@@ -21,6 +21,7 @@ class MemoryRoutes:
         """All of them, to be included in the application."""
         router = APIRouter(prefix="/api/memory")
         router.get("/menus")(self._room.menus)
+        router.get("/datasets/{dataset_id}")(self.lengths)
         router.post("")(self.estimate)
         router.post("/simulate")(self.simulate)
         router.get("/jobs/{job_id}")(self.job)
@@ -34,6 +35,10 @@ class MemoryRoutes:
             return self._room.estimate(wish.model.strip(), wish.card, wish.setup())
         except UnknownArchitecture as error:
             return {"unknown": str(error)}
+
+    def lengths(self, dataset_id: str, model: str) -> dict[str, Any]:
+        """What the form takes from a data set: the longest example's tokens and the share that is learned."""
+        return self._room.lengths(dataset_id, model.strip())
 
     def simulate(self, wish: MemoryWish) -> dict[str, Any]:
         """The simulation of a form, in seconds."""

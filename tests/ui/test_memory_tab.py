@@ -79,7 +79,7 @@ def test_the_simulation_of_an_unknown_architecture_is_shown_in_place_of_the_form
     assert found["believed"] == "simulation"
     assert found["shown"]["fits"] is True
     assert set(found["shown"]["stacks"]) == set(found["shown"]["phases"])
-    refused = asked.post("/api/memory/simulate", json={**wish, "optim": "adafactor"})
+    refused = asked.post("/api/memory/simulate", json={**wish, "objective": "grpo"})
     assert refused.status_code == 400
     assert "cannot be simulated" in refused.json()["error"]["message"]
 
