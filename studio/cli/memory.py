@@ -7,8 +7,11 @@ import typer
 
 from studio.cli.output import AsJson, show
 from studio.errors import UserError
+from studio.jobs.memory_plan import read_measured
 from studio.memory import gpus, models, simulation
 from studio.memory.answer import answer
+from studio.memory.calibration import fit, speed_factor
+from studio.memory.estimate import Box
 from studio.memory.setup import DTYPE_WORDS, Setup
 from studio.memory.shapes import Config, UnknownArchitecture, read_shape
 from studio.settings import read_settings
@@ -50,6 +53,7 @@ def memory(
     value_model: Annotated[bool, typer.Option(help="ppo: a value model that learns, not a head.")] = False,
     cards: Annotated[int, typer.Option(help="Number of cards.")] = 1,
     sharding: Annotated[str, typer.Option(help="none, ddp, zero2, zero3 or fsdp.")] = "none",
+    steps: Annotated[int, typer.Option(min=0, help="Optimizer steps planned: how long they take on the card.")] = 0,
     gpu: Annotated[str, typer.Option(help='Card, such as "RTX 4090", or a size such as "24 GiB".')] = "",
     simulate: Annotated[bool, typer.Option(help="Run the model class without weights, and compare.")] = False,
     as_json: AsJson = False,
@@ -67,6 +71,8 @@ def memory(
         keep_outputs=keep_outputs, reward_model=reward_model, value_model=value_model,
     )  # fmt: skip
     values = _answer(_config(model, config), setup, gpu, simulate=simulate)
+    step = values["seconds_per_step"]
+    values["seconds"] = steps * step if steps and step else None
     show(values, as_json, lambda: words(values, setup))
 
 
@@ -83,18 +89,27 @@ def _loop(
 
 def _answer(config: Config, setup: Setup, gpu: str, *, simulate: bool) -> dict[str, Any]:
     card = gpus.find(gpu) if gpu else next(iter(gpus.of_this_box()), None)
-    return _simulated(config, setup, card) if simulate else answer(setup, read_shape(config), card)
+    box, pace = _learned(card)
+    return _simulated(config, setup, card, box) if simulate else answer(setup, read_shape(config), card, box, pace)
 
 
-def _simulated(config: Config, setup: Setup, card: gpus.Card | None) -> dict[str, Any]:
+def _learned(card: gpus.Card | None) -> tuple[Box, float]:
+    """What the finished jobs of this workspace taught of a card: its memory, and its speed over the predicted one."""
+    if card is None:
+        return Box(), 1.0
+    measured = read_measured(Workspace(read_settings().workspace))
+    return fit(measured, card.name), speed_factor(measured, card.name)[0]
+
+
+def _simulated(config: Config, setup: Setup, card: gpus.Card | None, box: Box) -> dict[str, Any]:
     """The estimate with what the simulation says; for an architecture that no formula knows, that alone."""
     found = simulation.simulate(config, setup)
     try:
         shape = read_shape(config)
     except UnknownArchitecture:
         return simulation.alone(found, setup, card)
-    values = answer(setup, shape, card)
-    return simulation.merge(values, simulation.compare(found, values["allocated"]), setup, card)
+    values = answer(setup, shape, card, box)
+    return simulation.merge(values, simulation.compare(found, values["allocated"]), setup, card, box)
 
 
 def _config(model: str, config: Path | None) -> Config:
@@ -148,7 +163,18 @@ def words(values: dict[str, Any], setup: Setup) -> str:
             f"{values['card']}: {verb} {_gib(abs(values['margin'])).strip()}; largest batch at {setup.length} tokens "
             f"{values['max_batch']}, longest sequence at batch {setup.batch} {values['max_length']} tokens"
         ]
+    if values["tokens_per_second"]:
+        lines += [_speed_words(values)]
     return "\n".join(lines)
+
+
+def _speed_words(values: dict[str, Any]) -> str:
+    speed, step = values["tokens_per_second"], values["seconds_per_step"]
+    line = f"speed        about {speed:,.0f} tokens a second, {step:.2g} s a step"
+    if not values.get("seconds"):
+        return line
+    hours = values["seconds"] / 3600
+    return f"{line}; all steps about {f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.0f} min'}"
 
 
 def _simulation_words(found: dict[str, Any]) -> str:

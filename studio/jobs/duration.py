@@ -12,10 +12,12 @@ from studio.methods.objectives import OBJECTIVES
 @dataclass(frozen=True, kw_only=True)
 class Duration:
     """`seconds` of training, loading and evaluation not among them. `jobs`: finished jobs that told the pace, 0 where
-    the card's arithmetic did. `at_most`: the examples' lengths are not known, so each counts as the longest."""
+    the card's arithmetic did. `at_most`: the examples' lengths are not known, so each counts as the longest.
+    `tokens`: of all steps, None where they are not known."""
 
     seconds: float
     jobs: int
+    tokens: int | None = None
     at_most: bool = False
 
 
@@ -31,19 +33,20 @@ def duration(
     Jobs that did the very same on the same data tell their seconds a step. Others of the same model, objective and
     method tell their tokens a second, where the length of an example is known and nothing is generated.
     """
+    examples = steps * spec.per_device_train_batch_size * spec.gradient_accumulation_steps
+    tokens = round(examples * tokens_per_example) if tokens_per_example else None
     done = [view for view in views if view.status == "completed" and _kind(view.spec) == _kind(spec)]
     paces = [pace for view in done if _same_step(view.spec, spec) and (pace := view.state.seconds_per_step)]
     if paces:
-        return Duration(seconds=steps * median(paces), jobs=len(paces))
+        return Duration(seconds=steps * median(paces), jobs=len(paces), tokens=tokens)
     if OBJECTIVES[spec.objective.name].rewarded:
         return None  # how long the answers become is not known before
-    examples = steps * spec.per_device_train_batch_size * spec.gradient_accumulation_steps
     speeds = [speed for view in done if (speed := _tokens_per_second(view))]
-    if speeds and tokens_per_example:
-        return Duration(seconds=examples * tokens_per_example / median(speeds), jobs=len(speeds))
+    if speeds and tokens:
+        return Duration(seconds=tokens / median(speeds), jobs=len(speeds), tokens=tokens)
     if card_speed:
-        tokens = tokens_per_example or spec.max_length * OBJECTIVES[spec.objective.name].sequences_per_row
-        return Duration(seconds=examples * tokens / card_speed, jobs=0, at_most=not tokens_per_example)
+        most = examples * spec.max_length * OBJECTIVES[spec.objective.name].sequences_per_row
+        return Duration(seconds=(tokens or most) / card_speed, jobs=0, tokens=tokens, at_most=tokens is None)
     return None
 
 

@@ -58,7 +58,9 @@ def write_measured(folder: Path, values: dict[str, Any]) -> None:
 
 def read_measured(workspace: Workspace) -> list[Measured]:
     """What the workspace's jobs measured on cards, the oldest first. Folders without figures are not in it."""
-    found = []
+    found: list[Measured] = []
+    if not workspace.jobs.is_dir():
+        return found
     for folder in sorted(path for path in workspace.jobs.iterdir() if path.is_dir()):
         values = read_json(folder / MEMORY)
         if isinstance(values, dict) and values.get("predicted") and not values.get("out_of_memory"):

@@ -48,7 +48,8 @@ def _whole(figure: dict[str, Any]) -> dict[str, Any] | None:
 
 @cache
 def beside() -> list[dict[str, Any]]:
-    """The figures in three columns: document, estimate, measured (None: nobody measured just this)."""
+    """The figures in three columns: document, estimate, measured: the nearest published measurement in its own unit,
+    with what it measured and its source; None where there is none."""
     columns = ("id", "section", "quote", "document", "verdict", "en", "zh", "model")
     return [
         {

@@ -22,10 +22,24 @@
         make("div", { class: "st-kpis k5" }, S.kpi(word("memory_allocated"), M.gib(a.allocated), word("memory_allocated_note")), S.kpi(word("memory_needed"), M.gib(a.needed), word("memory_needed_note")),
           S.kpi(word("memory_smi"), M.gib(a.nvidia_smi), word("memory_smi_note")), S.kpi(word("memory_trainable"), M.count(a.trainable_parameters), a.parameters ? `${S.number((100 * a.trainable_parameters) / a.parameters, 3)} %` : ""),
           S.kpi(word("memory_tokens"), a.tokens_per_second ? S.number(a.tokens_per_second) : "–", a.timed_jobs ? M.say("memory_timed", { jobs: a.timed_jobs }) : word("memory_rough"))),
+        M.data && a.tokens_per_second ? make("p", { class: "st-note", id: "memory-time" }, M.say(M.data.name ? "memory_epoch" : "memory_job_time", { name: M.data.name, time: S.duration(M.data.tokens / a.tokens_per_second) })) : "",
+        a.rescue ? rescue(a) : "",
         a.simulated ? make("p", { class: "st-note", id: "memory-from-simulation" }, word("memory_from_simulation")) : "",
         a.jobs ? make("p", { class: "st-note" }, M.say("memory_corrected", { jobs: a.jobs })) : "");
     });
     return root;
+  }
+
+  /* When no knob helps: which card, which method, which model would do. */
+  function rescue(a) {
+    const found = a.rescue, lean = found.lean;
+    const way = (key, values, changes) => make("li", {}, M.say(key, values), " ", changes ? make("button", { type: "button", class: "st-link", onclick: () => M.apply(changes) }, word("memory_apply")) : "");
+    const known = (card) => M.menus.cards.some((one) => one.name === card);
+    return make("section", { class: "st-card", id: "memory-rescue" }, make("h3", {}, word("memory_rescue")), make("ul", {},
+      found.length ? way("memory_rescue_length", { card: a.card, length: S.number(found.length) }, { ...lean, length: Math.min(M.form.length, found.length) }) : "",
+      found.model && found.model !== M.form.model ? way("memory_rescue_model", { card: a.card, model: found.model }, { ...lean, model: found.model }) : "",
+      found.card ? way("memory_rescue_card", { card: found.card }, known(found.card) ? { card: found.card } : null) : way("memory_rescue_no_card", {}),
+      found.lean_card && found.lean_card !== found.card ? way("memory_rescue_lean_card", { card: found.lean_card }, known(found.lean_card) ? { ...lean, card: found.lean_card } : null) : ""));
   }
 
   /* Every phase is a bar of its parts; the line is what the card has. */
@@ -83,9 +97,10 @@
     return make("details", { class: "st-card", id: "memory-cards" }, make("summary", {}, word("memory_cards_table")), box);
   }
 
+  const measuredCell = (one) => (one ? [`${S.number(one.value, one.unit === "weights" ? 0 : 2)}${one.unit === "weights" ? "" : ` ${one.unit}`}`, make("p", { class: "st-note" }, one.what, " · ", one.source)] : ["–"]);
   function figures() {
     const value = (number, unit) => (number === null || number === undefined ? "–" : unit === "weights" ? S.number(number) : `${S.number(number, 1)} GB · ${M.gib(number * 1e9)}`);
-    const rows = M.menus.document.map((one) => make("tr", { "data-figure": one.id }, make("td", {}, make("b", {}, `§${one.section} `), make("q", { lang: "zh" }, one.quote), make("p", { class: "st-note" }, one[S.language])), make("td", {}, value(one.document, one.unit)), make("td", {}, value(one.estimate, one.unit)), make("td", {}, value(one.measured, one.unit)),
+    const rows = M.menus.document.map((one) => make("tr", { "data-figure": one.id }, make("td", {}, make("b", {}, `§${one.section} `), make("q", { lang: "zh" }, one.quote), make("p", { class: "st-note" }, one[S.language])), make("td", {}, value(one.document, one.unit)), make("td", {}, value(one.estimate, one.unit)), make("td", {}, ...measuredCell(one.measured)),
       make("td", {}, make("span", { class: `st-pill ${{ agrees: "completed", conditional: "stopped", contradicts: "failed" }[one.verdict]}` }, word(`memory_verdict.${one.verdict}`)), one.setup ? make("button", { type: "button", class: "st-link", onclick: () => { M.reset({ ...one.setup, model: one.model }); document.getElementById("memory-verdict").scrollIntoView({ block: "center" }); } }, word("memory_load")) : "")));
     return make("details", { class: "st-card", id: "memory-document" }, make("summary", {}, word("memory_document")), make("p", { class: "st-note" }, word("memory_document_note")),
       make("div", { class: "st-scroll" }, make("table", { class: "st-memory-table" }, make("thead", {}, head(word("memory_figure"), word("memory_says"), word("memory_estimate"), word("memory_measured"), word("memory_verdict"))), make("tbody", {}, ...rows))));
