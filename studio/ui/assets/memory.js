@@ -9,14 +9,14 @@
   M.extra = {}; // options of the tuner that the form does not show
   M.data = null; // the data set or the planned job whose tokens are known: {name, tokens}
 
-  M.gib = (bytes, digits = 1) => `${S.number(bytes / 1073741824, digits)} GiB`;
+  M.gib = (bytes, digits = 1) => `${S.number(bytes / 1073741824, digits)}\u00a0GiB`;
   /** A count of weights, short: 70.6 B. */
   M.count = (number) => {
     const [size, unit] = number >= 1e9 ? [1e9, " B"] : number >= 1e6 ? [1e6, " M"] : [1, ""];
     return number === null ? "–" : S.number(number / size, unit ? 1 : 0) + unit;
   };
   M.say = (key, values) => word(key).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
-  M.percent = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${S.number(Math.abs(100 * share))} %`;
+  M.percent = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${S.number(Math.abs(100 * share))}\u00a0%`;
 
   /** The form as the server wants it. */
   M.wish = () => {
