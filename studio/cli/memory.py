@@ -59,14 +59,15 @@ def memory(
     as_json: AsJson = False,
 ) -> None:
     """Estimate the memory of a training: what it takes, when it peaks, whether it fits on a card."""
-    loss, dtype = loss or ("full" if logit_bytes else "fused"), DTYPE_WORDS.get(dtype, dtype)
+    loss, dtype = loss or ("fused" if logit_bytes is None else "full"), DTYPE_WORDS.get(dtype, dtype)
     autocast, padded = _loop(loss, dtype, batch, autocast, padded, float32_rest)
     setup = Setup(
         tuner=tuner, options=_tuner_options(tuner, r, targets, dropout, option or []), batch=batch, length=length,
         quantization=quantization, double_quant=double_quant, objective=objective, reference=reference, cards=cards,
         optim=optimizer, dtype=dtype, autocast=autocast, checkpointing=checkpointing, sharding=sharding,
         adapter_dtype=DTYPE_WORDS.get(adapter_dtype, adapter_dtype), accumulation=accumulation, loss=loss,
-        logit_bytes=logit_bytes or 12.0, supervised_share=supervised_share, attention=attention, padded=padded,
+        logit_bytes=12.0 if logit_bytes is None else logit_bytes, attention=attention, padded=padded,
+        supervised_share=supervised_share,
         modules_to_save=tuple(name for name in modules_to_save.split(",") if name), float32_rest=float32_rest,
         keep_outputs=keep_outputs, reward_model=reward_model, value_model=value_model,
     )  # fmt: skip

@@ -104,7 +104,7 @@ def _lengths(spec: TrainSpec, rows: list[dict[str, Any]]) -> tuple[int, float]:
         longest = max(len(row["prompt_ids"]) + max(len(row[side]) for side in sides) for row in rows)
         total = sum(2 * len(row["prompt_ids"]) + sum(len(row[side]) for side in sides) for row in rows)
         learned = sum(len(row[side]) for row in rows for side in sides)
-        return longest, learned / max(1, total)
+        return longest, max(1, learned) / max(1, total)
     if "labels" not in rows[0]:
         return spec.max_length, 1.0
     total = sum(len(row["input_ids"]) for row in rows)

@@ -15,6 +15,7 @@ from studio.memory.setup import OBJECTIVES, TUNERS, Setup
 from studio.memory.shapes import read_shape
 
 LLAMA = read_shape(models.find("meta-llama/Llama-2-7b-hf"))
+MISTRAL = "mistralai/Mistral-7B-v0.1"
 TIED = read_shape(models.find("meta-llama/Llama-3.2-1B-Instruct"))
 
 
@@ -222,6 +223,52 @@ def test_the_command_tells_the_time_of_a_job(capsys):
     assert "all steps about" in capsys.readouterr().out
     assert run([*common, "--gpu", "24 GiB", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["seconds"] is None
+
+
+WRONG = [
+    (["--model", "nobody/nothing"], "config.json"),
+    (["--model", MISTRAL, "--config", "x.json"], "Give --model or --config"),
+    *[(["--model", MISTRAL, *given], said) for given, said in [
+        (["--gpu", "Voodoo"], "no card"), (["--length", "0"], "at least 1"), (["--batch", "0"], "at least 1"),
+        (["--r", "0"], "r 0"), (["--dropout", "1"], "out of its limits"), (["--logit-bytes", "-3"], "limits"),
+        (["--supervised-share", "0"], "limits"), (["--modules-to-save", "foo"], "embed_tokens"),
+        (["--tuner", "prompt_tuning", "--set", "num_virtual_tokens=abc"], "whole number"), (["--set", "x"], "no value"),
+        (["--targets", "nope"], "q_proj"), (["--targets", ""], "No target modules"), (["--dtype", "fp8"], "bfloat16"),
+        (["--tuner", "full", "--quantization", "nf4"], "cannot be trained"), (["--steps", "-1"], "--steps"),
+    ]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG, ids=str)
+def test_the_command_refuses_what_is_wrong_in_a_sentence(given, said, capsys, monkeypatch):
+    monkeypatch.setenv("STUDIO_HUB_TIMEOUT", "1")
+    assert run(["memory", *given]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [("{not json", "as JSON"), ("\xff", "as JSON"), ({"hidden_size": -64}, "hidden_size is -64"),
+     ({"num_attention_heads": 0}, "num_attention_heads is 0"), ({"vocab_size": "many"}, "lacks a number"),
+     ({"num_hidden_layers": None}, "lacks a number"), ({"model_type": "mamba"}, "do not know the architecture")],
+    ids=str,
+)  # fmt: skip
+def test_the_command_refuses_a_broken_config(changes, said, tmp_path, capsys):
+    whole = {**models.find("Qwen/Qwen2.5-0.5B-Instruct"), **changes} if isinstance(changes, dict) else None
+    (tmp_path / "config.json").write_bytes(json.dumps(whole).encode() if whole else changes.encode("latin-1"))
+    assert run(["memory", "--config", str(tmp_path / "config.json")]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_command_takes_every_option_of_a_published_run(capsys):
+    given = [
+        "memory", "--model", MISTRAL, "--tuner", "lora", "--r", "16", "--batch", "4", "--length", "4096",
+        "--quantization", "nf4", "--objective", "dpo", "--optimizer", "adamw_8bit", "--dtype", "bf16",
+        "--no-checkpointing", "--loss", "full", "--logit-bytes", "12", "--targets", "q_proj,k_proj", "--adapter-dtype",
+        "bf16", "--dropout", "0.1", "--gpu", "RTX 4090", "--json",
+    ]  # fmt: skip
+    assert run(given) == 0
+    assert json.loads(capsys.readouterr().out)["fits"] is False
 
 
 def test_an_answer_without_a_card_leaves_its_questions_open():
