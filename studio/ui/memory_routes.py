@@ -4,9 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from studio.jobs.probe import probe
 from studio.memory.shapes import UnknownArchitecture
-from studio.ui.memory_jobs import memory_of_finished, retry
+from studio.ui.memory_jobs import memory_of_finished, probe_job, retry
 from studio.ui.memory_requests import MemoryWish
 from studio.ui.memory_room import MemoryRoom
 
@@ -54,4 +53,4 @@ class MemoryRoutes:
 
     def probe(self, job_id: str) -> dict[str, Any]:
         """Try a job's longest batch on this machine's card; takes as long as loading the model."""
-        return probe(self._room.studio.workspace, job_id)
+        return probe_job(self._room.studio, job_id)
