@@ -47,9 +47,7 @@ def probe_job(studio: Studio, job_id: str) -> dict[str, Any]:
     """Try a job's longest batch on this machine's card. Raises UserError, also while a job has the card."""
     busy = next((view.name for view in studio.store.views() if view.status in ACTIVE), None)
     if busy:
-        raise UserError(
-            f"The job {busy} has the card.", "Probe when it is done: two would run each other out of memory."
-        )
+        raise UserError(f"The job {busy} has the card.", "Probe when it is done: both together may not fit.")
     return probe(studio.workspace, job_id)
 
 

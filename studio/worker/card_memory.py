@@ -99,7 +99,7 @@ def predicted(spec: TrainSpec, trainer: Any, rows: list[dict[str, Any]]) -> tupl
 
 
 def _lengths(spec: TrainSpec, rows: list[dict[str, Any]]) -> tuple[int, float]:
-    """(tokens of the longest sequence, share of tokens with a label); max_length and all where nothing is written yet."""
+    """(tokens of the longest sequence, share of tokens with a label); max_length and 1 for answers written later."""
     sequences = [one for row in rows for one in _sequences(row)]
     if not sequences:
         return spec.max_length, 1.0
