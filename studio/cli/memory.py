@@ -67,13 +67,11 @@ def memory(
         optim=optimizer, dtype=dtype, autocast=autocast, checkpointing=checkpointing, sharding=sharding,
         adapter_dtype=DTYPE_WORDS.get(adapter_dtype, adapter_dtype), accumulation=accumulation, loss=loss,
         logit_bytes=12.0 if logit_bytes is None else logit_bytes, attention=attention, padded=padded,
-        supervised_share=supervised_share,
         modules_to_save=tuple(name for name in modules_to_save.split(",") if name), float32_rest=float32_rest,
-        keep_outputs=keep_outputs, reward_model=reward_model, value_model=value_model,
+        keep_outputs=keep_outputs, reward_model=reward_model, value_model=value_model, supervised_share=supervised_share,
     )  # fmt: skip
     values = _answer(_config(model, config), setup, gpu, simulate=simulate)
-    step = values["seconds_per_step"]
-    values["seconds"] = steps * step if steps and step else None
+    values["seconds"] = (steps * values["seconds_per_step"] or None) if values["seconds_per_step"] else None
     show(values, as_json, lambda: words(values, setup))
 
 

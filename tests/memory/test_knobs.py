@@ -1,6 +1,7 @@
 """Knobs, ways that fit, the table of cards, speed, calibration, and the document's figures."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,12 @@ def test_speed_follows_the_operations():
     assert tokens_per_second(lora, LLAMA, fast) > 10 * tokens_per_second(lora, LLAMA, slow)
     assert tokens_per_second(lora, LLAMA, fast, factor=0.5) == tokens_per_second(lora, LLAMA, fast) / 2
     assert tokens_per_second(lora, LLAMA, find("24 GiB")) is None
+
+
+def test_the_docs_have_the_documents_figures_as_they_are():
+    docs = (Path(__file__).parents[2] / "docs" / "memory.md").read_text(encoding="utf-8")
+    for line in document.table():
+        assert line in docs
 
 
 def test_where_no_knob_helps_a_card_a_method_or_a_model_is_named():
