@@ -62,17 +62,19 @@ def memory(
     loss, dtype = loss or ("fused" if logit_bytes is None else "full"), DTYPE_WORDS.get(dtype, dtype)
     autocast, padded = _loop(loss, dtype, batch, autocast, padded, float32_rest)
     setup = Setup(
-        tuner=tuner, options=_tuner_options(tuner, r, targets, dropout, option or []), batch=batch, length=length,
-        quantization=quantization, double_quant=double_quant, objective=objective, reference=reference, cards=cards,
-        optim=optimizer, dtype=dtype, autocast=autocast, checkpointing=checkpointing, sharding=sharding,
-        adapter_dtype=DTYPE_WORDS.get(adapter_dtype, adapter_dtype), accumulation=accumulation, loss=loss,
-        logit_bytes=12.0 if logit_bytes is None else logit_bytes, attention=attention, padded=padded,
-        modules_to_save=tuple(name for name in modules_to_save.split(",") if name), float32_rest=float32_rest,
-        keep_outputs=keep_outputs, reward_model=reward_model, value_model=value_model, supervised_share=supervised_share,
+        options=_tuner_options(tuner, r, targets, dropout, option or []), modules_to_save=_names(modules_to_save),
+        adapter_dtype=DTYPE_WORDS.get(adapter_dtype, adapter_dtype), supervised_share=supervised_share, optim=optimizer,
+        logit_bytes=12.0 if logit_bytes is None else logit_bytes, float32_rest=float32_rest, value_model=value_model,
+        quantization=quantization, double_quant=double_quant, accumulation=accumulation, dtype=dtype, loss=loss,
+        keep_outputs=keep_outputs, reward_model=reward_model, objective=objective, reference=reference, length=length,
+        attention=attention, autocast=autocast, sharding=sharding, padded=padded, tuner=tuner, batch=batch, cards=cards,
+        checkpointing=checkpointing,
     )  # fmt: skip
-    values = _answer(_config(model, config), setup, gpu, simulate=simulate)
-    values["seconds"] = (steps * values["seconds_per_step"] or None) if values["seconds_per_step"] else None
-    show(values, as_json, lambda: words(values, setup))
+    _show(_answer(_config(model, config), setup, gpu, steps, simulate=simulate), setup, as_json=as_json)
+
+
+def _show(found: dict[str, Any], setup: Setup, *, as_json: bool) -> None:
+    show(found, as_json, lambda: words(found, setup))
 
 
 def _loop(
@@ -86,10 +88,11 @@ def _loop(
     return autocast is not False, bool(padded)
 
 
-def _answer(config: Config, setup: Setup, gpu: str, *, simulate: bool) -> dict[str, Any]:
+def _answer(config: Config, setup: Setup, gpu: str, steps: int, *, simulate: bool) -> dict[str, Any]:
     card = gpus.find(gpu) if gpu else next(iter(gpus.of_this_box()), None)
     box, pace = _learned(card)
-    return _simulated(config, setup, card, box) if simulate else answer(setup, read_shape(config), card, box, pace)
+    found = _simulated(config, setup, card, box) if simulate else answer(setup, read_shape(config), card, box, pace)
+    return found | {"seconds": steps * (found["seconds_per_step"] or 0.0) or None}
 
 
 def _learned(card: gpus.Card | None) -> tuple[Box, float]:
@@ -120,8 +123,12 @@ def _config(model: str, config: Path | None) -> Config:
     return models.config_of(model, Workspace(settings.workspace).models, hub_timeout=settings.hub_timeout)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _targets(text: str) -> str | tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = _names(text)
     return names[0] if len(names) == 1 and not names[0].endswith("_proj") else names
 
 

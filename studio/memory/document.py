@@ -66,7 +66,7 @@ def beside() -> list[dict[str, Any]]:
 def table() -> list[str]:
     """The figures as lines of a Markdown table, for docs/memory.md."""
     lines = [
-        "| § | figure | document | estimate | measured by others, of what | verdict |",
+        "| § | figure | document | estimate | measured by others | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for one in beside():
