@@ -10,11 +10,13 @@ from studio.jobs.studio import Studio
 from studio.memory import calibration, document, gpus, knobs, models, simulation
 from studio.memory.answer import answer
 from studio.memory.calibration import Measured
+from studio.memory.estimate import Box
 from studio.memory.gpus import Card
 from studio.memory.rescue import rescue
 from studio.memory.setup import OBJECTIVES, OPTIMIZERS, TUNERS, Setup
 from studio.memory.shapes import Config, Shape, UnknownArchitecture, read_shape
 from studio.ui.memory_plan import lengths_of
+from studio.ui.memory_requests import MemoryWish
 from studio.ui.menus import base_model_choices
 
 LOOKED_EVERY = 5.0  # seconds
@@ -68,7 +70,7 @@ class MemoryRoom:
             "free": card.free,
             "knobs": knobs.knobs(setup, shape, card.usable, box),
             "ways": ways,
-            "rescue": None if values["fits"] or ways else rescue(setup, shape, card.usable, box),
+            "rescue": None if values["fits"] or ways else _rescue(setup, shape, card, box),
             "table": knobs.table(setup, shape, sizes),
             "timed_jobs": timed,
             "jobs": box.jobs,
@@ -123,3 +125,9 @@ class MemoryRoom:
 
 def _card(card: Card) -> dict[str, Any]:
     return {"name": card.name, "usable": card.usable, "kind": card.kind, "free": card.free}
+
+
+def _rescue(setup: Setup, shape: Shape, card: Card, box: Box) -> dict[str, Any]:
+    """What would do, with those changes that the form has a field for."""
+    found = rescue(setup, shape, card.usable, box)
+    return found | {"lean": {name: value for name, value in found["lean"].items() if name in MemoryWish.model_fields}}

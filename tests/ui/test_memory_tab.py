@@ -51,6 +51,14 @@ def test_what_does_not_fit_comes_with_ways_that_do(asked):
     assert way["fits"] is True
 
 
+def test_where_nothing_fits_the_leanest_way_can_be_asked_for(asked):
+    wish = {**WISH, "model": "meta-llama/Llama-3.1-70B-Instruct", "length": 4096}
+    found = asked.post("/api/memory", json=wish).json()["rescue"]
+    lean = asked.post("/api/memory", json={**wish, **found["lean"], "card": found["lean_card"]}).json()
+    assert lean["fits"] is True
+    assert asked.post("/api/memory", json={**wish, **found["lean"], "model": found["model"]}).json()["fits"] is True
+
+
 def test_a_word_that_is_not_known_is_refused_in_a_sentence(asked):
     for wrong in ({"tuner": "magic"}, {"optim": "adam"}, {"card": "Voodoo 2"}, {"model": "no such model"}):
         answer = asked.post("/api/memory", json={**WISH, **wrong})
