@@ -1,4 +1,4 @@
-"""How near the memory formulas are to a simulation of the real model classes, on forty configurations; how fast."""
+"""How near the memory formulas are to a simulation of the real model classes, on all of simulated.yaml; how fast."""
 
 import time
 from pathlib import Path

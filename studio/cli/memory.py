@@ -7,8 +7,11 @@ import typer
 
 from studio.cli.output import AsJson, show
 from studio.errors import UserError
+from studio.jobs.memory_plan import read_measured
 from studio.memory import gpus, models, simulation
 from studio.memory.answer import answer
+from studio.memory.calibration import fit, speed_factor
+from studio.memory.estimate import Box
 from studio.memory.setup import DTYPE_WORDS, Setup
 from studio.memory.shapes import Config, UnknownArchitecture, read_shape
 from studio.settings import read_settings
@@ -50,24 +53,28 @@ def memory(
     value_model: Annotated[bool, typer.Option(help="ppo: a value model that learns, not a head.")] = False,
     cards: Annotated[int, typer.Option(help="Number of cards.")] = 1,
     sharding: Annotated[str, typer.Option(help="none, ddp, zero2, zero3 or fsdp.")] = "none",
+    steps: Annotated[int, typer.Option(min=0, help="Optimizer steps planned: how long they take on the card.")] = 0,
     gpu: Annotated[str, typer.Option(help='Card, such as "RTX 4090", or a size such as "24 GiB".')] = "",
     simulate: Annotated[bool, typer.Option(help="Run the model class without weights, and compare.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Estimate the memory of a training: what it takes, when it peaks, whether it fits on a card."""
-    loss, dtype = loss or ("full" if logit_bytes else "fused"), DTYPE_WORDS.get(dtype, dtype)
+    loss, dtype = loss or ("fused" if logit_bytes is None else "full"), DTYPE_WORDS.get(dtype, dtype)
     autocast, padded = _loop(loss, dtype, batch, autocast, padded, float32_rest)
     setup = Setup(
-        tuner=tuner, options=_tuner_options(tuner, r, targets, dropout, option or []), batch=batch, length=length,
-        quantization=quantization, double_quant=double_quant, objective=objective, reference=reference, cards=cards,
-        optim=optimizer, dtype=dtype, autocast=autocast, checkpointing=checkpointing, sharding=sharding,
-        adapter_dtype=DTYPE_WORDS.get(adapter_dtype, adapter_dtype), accumulation=accumulation, loss=loss,
-        logit_bytes=logit_bytes or 12.0, supervised_share=supervised_share, attention=attention, padded=padded,
-        modules_to_save=tuple(name for name in modules_to_save.split(",") if name), float32_rest=float32_rest,
-        keep_outputs=keep_outputs, reward_model=reward_model, value_model=value_model,
+        options=_tuner_options(tuner, r, targets, dropout, option or []), modules_to_save=_names(modules_to_save),
+        adapter_dtype=DTYPE_WORDS.get(adapter_dtype, adapter_dtype), supervised_share=supervised_share, optim=optimizer,
+        logit_bytes=12.0 if logit_bytes is None else logit_bytes, float32_rest=float32_rest, value_model=value_model,
+        quantization=quantization, double_quant=double_quant, accumulation=accumulation, dtype=dtype, loss=loss,
+        keep_outputs=keep_outputs, reward_model=reward_model, objective=objective, reference=reference, length=length,
+        attention=attention, autocast=autocast, sharding=sharding, padded=padded, tuner=tuner, batch=batch, cards=cards,
+        checkpointing=checkpointing,
     )  # fmt: skip
-    values = _answer(_config(model, config), setup, gpu, simulate=simulate)
-    show(values, as_json, lambda: words(values, setup))
+    _show(_answer(_config(model, config), setup, gpu, steps, simulate=simulate), setup, as_json=as_json)
+
+
+def _show(found: dict[str, Any], setup: Setup, *, as_json: bool) -> None:
+    show(found, as_json, lambda: words(found, setup))
 
 
 def _loop(
@@ -81,20 +88,30 @@ def _loop(
     return autocast is not False, bool(padded)
 
 
-def _answer(config: Config, setup: Setup, gpu: str, *, simulate: bool) -> dict[str, Any]:
+def _answer(config: Config, setup: Setup, gpu: str, steps: int, *, simulate: bool) -> dict[str, Any]:
     card = gpus.find(gpu) if gpu else next(iter(gpus.of_this_box()), None)
-    return _simulated(config, setup, card) if simulate else answer(setup, read_shape(config), card)
+    box, pace = _learned(card)
+    found = _simulated(config, setup, card, box) if simulate else answer(setup, read_shape(config), card, box, pace)
+    return found | {"seconds": steps * (found["seconds_per_step"] or 0.0) or None}
 
 
-def _simulated(config: Config, setup: Setup, card: gpus.Card | None) -> dict[str, Any]:
+def _learned(card: gpus.Card | None) -> tuple[Box, float]:
+    """What the finished jobs of this workspace taught of a card: its memory, and its speed over the predicted one."""
+    if card is None:
+        return Box(), 1.0
+    measured = read_measured(Workspace(read_settings().workspace))
+    return fit(measured, card.name), speed_factor(measured, card.name)[0]
+
+
+def _simulated(config: Config, setup: Setup, card: gpus.Card | None, box: Box) -> dict[str, Any]:
     """The estimate with what the simulation says; for an architecture that no formula knows, that alone."""
     found = simulation.simulate(config, setup)
     try:
         shape = read_shape(config)
     except UnknownArchitecture:
         return simulation.alone(found, setup, card)
-    values = answer(setup, shape, card)
-    return simulation.merge(values, simulation.compare(found, values["allocated"]), setup, card)
+    values = answer(setup, shape, card, box)
+    return simulation.merge(values, simulation.compare(found, values["allocated"]), setup, card, box)
 
 
 def _config(model: str, config: Path | None) -> Config:
@@ -106,8 +123,12 @@ def _config(model: str, config: Path | None) -> Config:
     return models.config_of(model, Workspace(settings.workspace).models, hub_timeout=settings.hub_timeout)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _targets(text: str) -> str | tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = _names(text)
     return names[0] if len(names) == 1 and not names[0].endswith("_proj") else names
 
 
@@ -148,7 +169,18 @@ def words(values: dict[str, Any], setup: Setup) -> str:
             f"{values['card']}: {verb} {_gib(abs(values['margin'])).strip()}; largest batch at {setup.length} tokens "
             f"{values['max_batch']}, longest sequence at batch {setup.batch} {values['max_length']} tokens"
         ]
+    if values["tokens_per_second"]:
+        lines += [_speed_words(values)]
     return "\n".join(lines)
+
+
+def _speed_words(values: dict[str, Any]) -> str:
+    speed, step = values["tokens_per_second"], values["seconds_per_step"]
+    line = f"speed        about {speed:,.0f} tokens a second, {step:.2g} s a step"
+    if not values.get("seconds"):
+        return line
+    hours = values["seconds"] / 3600
+    return f"{line}; all steps about {f'{hours:.1f} h' if hours >= 1 else f'{60 * hours:.0f} min'}"
 
 
 def _simulation_words(found: dict[str, Any]) -> str:

@@ -9,13 +9,10 @@ from studio.jobs.spec import TrainSpec
 from studio.memory.calibration import Measured, fit
 from studio.memory.estimate import Box, estimate
 from studio.memory.gpus import Card
-from studio.memory.setup import Setup
+from studio.memory.setup import MATERIALISED, Setup
 from studio.memory.shapes import Shape
 from studio.methods.tuners import TUNERS
 from studio.workspace import MEMORY, Workspace, read_json, write_json
-
-MATERIALISED = ("orpo", "cpo")
-"""Objectives whose trainers make the logits: TRL's experimental ones have no fused head."""
 
 
 def setup_of(spec: TrainSpec, length: int | None = None, supervised_share: float = 1.0) -> Setup:
@@ -61,7 +58,9 @@ def write_measured(folder: Path, values: dict[str, Any]) -> None:
 
 def read_measured(workspace: Workspace) -> list[Measured]:
     """What the workspace's jobs measured on cards, the oldest first. Folders without figures are not in it."""
-    found = []
+    found: list[Measured] = []
+    if not workspace.jobs.is_dir():
+        return found
     for folder in sorted(path for path in workspace.jobs.iterdir() if path.is_dir()):
         values = read_json(folder / MEMORY)
         if isinstance(values, dict) and values.get("predicted") and not values.get("out_of_memory"):

@@ -72,12 +72,16 @@ class JobState:
     @property
     def seconds_left(self) -> float | None:
         """Time to the last step at the pace of the last points; None while unknown or at the end."""
-        if self.end is not None or len(self._timing) < 2:
+        pace = self.seconds_per_step
+        return None if self.end is not None or pace is None else (self.max_steps - self._timing[-1][0]) * pace
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The pace of the last points; None when there are too few."""
+        if len(self._timing) < 2:
             return None
         (first_step, first), (last_step, last) = self._timing[0], self._timing[-1]
-        if last_step <= first_step:
-            return None
-        return (self.max_steps - last_step) * (last - first) / (last_step - first_step)
+        return (last - first) / (last_step - first_step) if last_step > first_step else None
 
     def value(self, name: str) -> float | None:
         """The newest value of a metric."""

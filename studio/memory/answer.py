@@ -6,10 +6,14 @@ from studio.memory.estimate import Box, Estimate, estimate, largest_batch, longe
 from studio.memory.gpus import Card
 from studio.memory.setup import Setup
 from studio.memory.shapes import Shape
+from studio.memory.speed import tokens_per_second
 
 
-def answer(setup: Setup, shape: Shape, card: Card | None = None, box: Box | None = None) -> dict[str, Any]:
-    """Every number of an estimate, in bytes and counts. `fits`, `max_batch` and `max_length` are None without a card.
+def answer(
+    setup: Setup, shape: Shape, card: Card | None = None, box: Box | None = None, pace: float = 1.0
+) -> dict[str, Any]:
+    """Every number of an estimate, in bytes and counts. `fits`, `max_batch` and `max_length` are None without a card,
+    and so are `tokens_per_second` and `seconds_per_step`, where `pace` is measured over predicted speed here.
 
     `weights … loss` are the terms, whether or not they are there at the peak; `parts` is what is there, adding
     up to `allocated`; `phases` tells the peak of every moment.
@@ -30,6 +34,7 @@ def answer(setup: Setup, shape: Shape, card: Card | None = None, box: Box | None
             for name, value in found.phases.items()
         },
         **_on_card(setup, shape, found, card, box),
+        **_speed(setup, shape, card, pace),
     }
 
 
@@ -45,6 +50,12 @@ def terms_of(found: Estimate) -> dict[str, int]:
         "activations": round(max(live, terms.checkpoints)),
         "loss": round(terms.loss + terms.hidden),
     }
+
+
+def _speed(setup: Setup, shape: Shape, card: Card | None, pace: float) -> dict[str, float | None]:
+    speed = tokens_per_second(setup, shape, card, pace) if card else None
+    step = setup.tokens * setup.accumulation / speed if speed else None
+    return {"tokens_per_second": speed, "seconds_per_step": step}
 
 
 def _on_card(setup: Setup, shape: Shape, found: Estimate, card: Card | None, box: Box | None) -> dict[str, Any]:

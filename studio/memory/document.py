@@ -48,7 +48,8 @@ def _whole(figure: dict[str, Any]) -> dict[str, Any] | None:
 
 @cache
 def beside() -> list[dict[str, Any]]:
-    """The figures in three columns: document, estimate, measured (None: nobody measured just this)."""
+    """The figures in three columns: document, estimate, measured: the nearest published measurement in its own unit,
+    with what it measured and its source; None where there is none."""
     columns = ("id", "section", "quote", "document", "verdict", "en", "zh", "model")
     return [
         {
@@ -60,3 +61,24 @@ def beside() -> list[dict[str, Any]]:
         }
         for figure in figures()
     ]
+
+
+def table() -> list[str]:
+    """The figures as lines of a Markdown table, for docs/memory.md."""
+    lines = [
+        "| § | figure | document | estimate | measured by others | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in beside():
+        told = one["measured"]
+        unit = "" if one["unit"] == "weights" else f" {one['unit']}"
+        measured = f"{_plain(told['value'])} {told['unit']}: {told['what']} ({told['source']})" if told else "–"
+        said = f"{_plain(one['document'])}{unit} | {_plain(one['estimate'])}{unit}"
+        quote = one["quote"].replace("|", "\\|")
+        lines.append(f"| {one['section']} | {quote} | {said} | {measured} | {one['verdict']} |")
+    return lines
+
+
+def _plain(number: float) -> str:
+    """A count whole, a size with one digit, or as many as it was printed with."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}" if number != round(number, 1) else f"{number:.1f}"

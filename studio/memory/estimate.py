@@ -60,7 +60,7 @@ def estimate(setup: Setup, shape: Shape, box: Box | None = None) -> Estimate:
     phases = peaks(setup, shape, terms)
     phase = max(phases, key=lambda name: phases[name])
     allocated = phases[phase] * box.factor
-    needed, shown = beside(allocated, terms.resident, setup.loss, box)
+    needed, shown = beside(allocated, terms.resident, setup.head, box)
     trainable = trainable_parameters(setup, shape)
     return Estimate(
         terms=terms,

@@ -37,14 +37,14 @@ def catalogue() -> dict[str, Card]:
 
 
 def find(name: str) -> Card:
-    """The card whose name holds the words of `name`, or of so many GiB ("24 GiB"). Raises UserError when none or
-    several do that do not hold the same memory."""
+    """The card of this name, whose memory need not be said; else the one whose name holds the words of `name`; or one
+    of so many GiB ("24 GiB"). Raises UserError when none is, or several of different memory."""
     wanted = _words(name)
     if len(wanted) == 2 and wanted[1] in ("gib", "gb") and wanted[0].replace(".", "", 1).isdigit():
         usable = float(wanted[0]) * (GIB if wanted[1] == "gib" else 1e9)
         return Card(name=name, usable=usable, flops=0.0, bandwidth=0.0, kind="size")
     cards = catalogue()
-    exact = [card for card in cards.values() if _words(card.name) == wanted]
+    exact = [card for card in cards.values() if wanted in (_words(card.name), _model(card.name))]
     holding = [card for card in cards.values() if wanted and set(wanted) <= set(_words(card.name))]
     found = exact or holding
     if not found:
@@ -60,10 +60,12 @@ def of_this_box() -> list[Card]:
     return [_known(gpu) for gpu in hardware.gpus()]
 
 
+VARIANTS = {"ti", "super", "laptop", "max", "mobile", "d", "ada", "nvl"}
+"""Words that make another card of the same number."""
+
+
 def _known(gpu: hardware.Gpu) -> Card:
-    words = set(_words(gpu.name.replace("-", " ")))
-    alike = [card for card in catalogue().values() if set(_words(card.name)[:2]) & words >= set(_words(card.name)[:1])]
-    best = max(alike, key=lambda card: len(set(_words(card.name)) & words), default=None)
+    best = _alike(gpu)
     return Card(
         name=gpu.name,
         usable=float(gpu.total_bytes),
@@ -72,6 +74,25 @@ def _known(gpu: hardware.Gpu) -> Card:
         kind="this box",
         free=float(gpu.total_bytes - gpu.used_bytes),
     )
+
+
+def _alike(gpu: hardware.Gpu) -> Card | None:
+    """The card of the catalogue whose every word the driver's name has, the variant included: of most words, then of
+    nearest memory."""
+    words = set(_words(gpu.name.replace("-", " ")))
+    alike = [
+        card
+        for card in catalogue().values()
+        if set(_model(card.name)) <= words and words & VARIANTS == set(_model(card.name)) & VARIANTS
+    ]
+    return min(alike, key=lambda card: (-len(_model(card.name)), abs(card.usable - gpu.total_bytes)), default=None)
+
+
+def _model(name: str) -> list[str]:
+    """The words of a card's name without the size of its memory and what stands in brackets."""
+    words = _words(name.partition("(")[0])
+    sizes = {place for place, word in enumerate(words) if word == "gb" for place in (place - 1, place)}
+    return [word for place, word in enumerate(words) if place not in sizes]
 
 
 def _words(name: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from studio.memory.estimate import Box, estimate, largest_batch, longest_sequence
 from studio.memory.parameters import adapts_experts
-from studio.memory.setup import PROMPT_TUNERS, Setup
+from studio.memory.setup import MATERIALISED, PROMPT_TUNERS, Setup
 from studio.memory.shapes import Shape
 from studio.memory.speed import slowdown
 
@@ -31,7 +31,7 @@ def alternatives(setup: Setup, shape: Shape) -> Iterator[Knob]:
     if setup.optim in ("adamw_torch", "adamw_torch_fused"):
         yield "optimizer_8bit", {"optim": "adamw_8bit"}
         yield "optimizer_paged", {"optim": "paged_adamw_8bit"}
-    if setup.loss == "full" and setup.objective != "reward":
+    if setup.head == "full" and setup.objective not in ("reward", *MATERIALISED):
         yield "loss_fused", {"loss": "fused"}
     if setup.attention == "eager":
         yield "attention_sdpa", {"attention": "sdpa"}

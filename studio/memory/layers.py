@@ -17,7 +17,8 @@ def _widened(setup: Setup) -> bool:
 
 def saved(setup: Setup, shape: Shape) -> float:
     """Bytes a token that one layer keeps without checkpointing. Source: the libraries' code, and the simulation."""
-    return _norms(setup, shape) + _attention(setup, shape) + _feedforward(setup, shape) + _tuner(setup, shape)
+    parts = _norms(setup, shape) + _attention(setup, shape) + _feedforward(setup, shape) + _tuner(setup, shape)
+    return parts + _shared_inputs(setup, shape)
 
 
 def _norms(setup: Setup, shape: Shape) -> float:
@@ -93,11 +94,12 @@ def _tuner(setup: Setup, shape: Shape) -> float:
         return 0.0
     if setup.tuner == "ia3":
         return _ia3(setup, shape)
-    if setup.tuner == "bottleneck":
-        size = int(setup.options.get("bottleneck_size", 64))
-        return bottleneck_places(setup) * (2.0 * shape.hidden + 3 * setup.adapter_bytes * size)
     if setup.tuner == "shira":
-        return sum(2.0 * inputs for _, inputs, _ in targets(setup, shape))
+        return 0.0  # but for its inputs, which are shared
+    if setup.tuner == "bottleneck":  # what goes in, and the narrow values before and after the activation
+        value = 2 if setup.autocast else setup.adapter_bytes
+        size = int(setup.options.get("bottleneck_size", 64))
+        return bottleneck_places(setup) * value * (1.0 * shape.hidden + 2 * size)
     return _low_rank(setup, shape)
 
 
@@ -113,9 +115,65 @@ def _casts_own_input(setup: Setup) -> bool:
 
 
 def _shared_targets(setup: Setup, shape: Shape) -> set[str]:
-    """The adapted modules that keep the very input that their neighbours keep."""
-    if setup.tuner not in ("lora", "adalora") or _casts_own_input(setup) or setup.dropout:
+    """The modules that keep the very input that their neighbours keep: adapted ones, and all of bitsandbytes' int8."""
+    if setup.quantization == "int8":
+        return {name for name, _, _ in shape.linear}
+    if setup.tuner not in ("lora", "adalora", "shira"):
         return set()
+    if setup.tuner != "shira" and (_casts_own_input(setup) or setup.dropout):
+        return set()
+    return {name for name, _, _ in targets(setup, shape)}
+
+
+def _shared_inputs(setup: Setup, shape: Shape) -> float:
+    """Inputs that modules keep in common; that of the attention's last one is counted as the attention's output."""
+    shared = {SHARES.get(name, name) for name in _shared_targets(setup, shape)}
+    widths = {"attention": shape.hidden, "feedforward": shape.hidden, "down_proj": shape.intermediate}
+    value = 4 if setup.adapter_bytes == 4 and not setup.autocast and setup.tuner != "shira" else 2
+    return sum(1.0 * value * widths.get(one, 0) for one in shared)
+
+
+def past_checkpoints(setup: Setup, shape: Shape) -> float:
+    """Bytes a token that a layer keeps in spite of checkpointing: the inputs of int8 matrices, which bitsandbytes
+    holds where use_reentrant=False does not see them (MatMul8bitLt's `ctx.tensors`)."""
+    if setup.quantization != "int8":
+        return 0.0
+    names = {name for name, _, _ in shape.linear}
+    return 2.0 * (2 * shape.hidden + shape.q + (shape.intermediate if "down_proj" in names else 0)) - (
+        2.0 * shape.hidden if "down_proj" not in names else 0
+    )
+
+
+def product(setup: Setup, shape: Shape) -> float:
+    """Bytes a token while int8's widest product is made: the input's codes, the sums in int32, in float16 and in 16
+    bits; 0 without int8."""
+    if setup.quantization != "int8":
+        return 0.0
+    return max(inputs + 8.0 * outputs for _, inputs, outputs in shape.linear)
+
+
+def untouched(setup: Setup, shape: Shape) -> float:
+    """Bytes a token that the first layer does not keep without checkpointing, because no gradient is wanted before
+    its first adapter."""
+    if setup.trains_weights or setup.tuner in PROMPT_TUNERS:
+        return 0.0
+    names = _adapted(setup, shape)
+    norms = _norms(setup, shape) / 2
+    before = norms
+    if not names & {"q_proj", "k_proj", "v_proj", "qkv_proj"}:
+        before += _attention(setup, shape)
+        if "o_proj" not in names:
+            before += norms
+            if not names & {"gate_proj", "up_proj", "gate_up_proj"}:
+                before += _feedforward(setup, shape)
+    return before
+
+
+def _adapted(setup: Setup, shape: Shape) -> set[str]:
+    if setup.tuner == "ia3":
+        return {"k_proj"}
+    if setup.tuner == "bottleneck":
+        return {"down_proj"} if bottleneck_places(setup) == 1 else {"o_proj", "down_proj"}
     return {name for name, _, _ in targets(setup, shape)}
 
 
@@ -137,9 +195,7 @@ def _low_rank(setup: Setup, shape: Shape) -> float:
             total += 4.0 * outputs
         if setup.tuner == "adalora":
             total += 2.0 * outputs
-    shared = {SHARES.get(name, name) for name in _shared_targets(setup, shape)}
-    widths = {"attention": shape.hidden, "feedforward": shape.hidden, "down_proj": shape.intermediate}
-    return total + sum(value * widths.get(one, 0) for one in shared)
+    return total
 
 
 SHARES = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "qkv_proj": "attention",
@@ -156,14 +212,26 @@ def once(setup: Setup, shape: Shape) -> float:
         total += 2.0 * adapter_parameters(setup, shape) / shape.layers
     if adapts_experts(setup, shape):
         total += setup.weight_bytes * shape.expert_weights
+    if setup.tuner == "shira":
+        total += setup.weight_bytes * _dense(setup, shape) + 20.0 * adapter_parameters(setup, shape) / shape.layers
     return total
 
 
+def _dense(setup: Setup, shape: Shape) -> int:
+    """Weights of one layer's adapted matrices: SHiRA keeps a changed copy of each for the backward pass."""
+    return sum(inputs * outputs for _, inputs, outputs in targets(setup, shape))
+
+
 def dense_product(setup: Setup, shape: Shape) -> float:
-    """Bytes in the forward pass while DoRA takes the norm of a whole matrix: float32 copies of the largest one."""
-    if not setup.options.get("use_dora"):
+    """Bytes in the forward pass while DoRA takes the norm of a whole matrix, or SHiRA adds to one in float32 (torch's
+    add_out_dense_sparse_cuda): copies of the largest one."""
+    if setup.tuner == "shira":
+        copies = 8.0 if setup.adapter_bytes > setup.weight_bytes else 0.0
+    elif setup.options.get("use_dora"):
+        copies = 20.0
+    else:
         return 0.0
-    return 20.0 * max(inputs * outputs for _, inputs, outputs in targets(setup, shape))
+    return copies * max(inputs * outputs for _, inputs, outputs in targets(setup, shape))
 
 
 def transient(setup: Setup, shape: Shape, unpacked: float) -> float:
@@ -176,12 +244,12 @@ def transient(setup: Setup, shape: Shape, unpacked: float) -> float:
     """
     h, i = shape.hidden, shape.intermediate * max(1, shape.experts_per_token)
     value = 4 if _widened(setup) else _value(setup)
-    names = {name for name, _, _ in targets(setup, shape)} if setup.tuner in ("lora", "adalora") else set()
-    kept = setup.trains_weights or "down_proj" in names or adapts_experts(setup, shape)
+    names = {name for name, _, _ in targets(setup, shape)} if setup.tuner in ("lora", "adalora", "shira") else set()
+    kept = setup.trains_weights or "down_proj" in names or adapts_experts(setup, shape) or setup.quantization == "int8"
     product = value * i * setup.tokens + unpacked
     both = (2.0 if kept else 3.0) * value * i * setup.tokens
     around = 1.0 * value * h * setup.tokens
-    if _casts_own_input(setup) and "down_proj" in names:
+    if _casts_own_input(setup) and "down_proj" in names and setup.tuner != "shira":
         around, product = 10.0 * h * setup.tokens, 6.0 * i * setup.tokens
     if setup.dtype == "float32" and setup.autocast:
         around += 2.0 * h * setup.tokens

@@ -21,6 +21,8 @@ def targets(setup: Setup, shape: Shape) -> tuple[tuple[str, int, int], ...]:
     elif chosen == "all-linear":
         return shape.linear
     names = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+    if not names:
+        raise UserError("No target modules are given.", "Such as all-linear, attention, q_v or q_proj,v_proj.")
     found = tuple(one for one in shape.linear if one[0] in names)
     if not found:
         known = ", ".join(name for name, _, _ in shape.linear)

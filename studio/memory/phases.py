@@ -14,7 +14,8 @@ PHASES = ("loss", "final_norm", "forward", "backward_last", "backward_first", "e
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of one step in bytes. `checkpoints`: what all layers keep; `layer`: one layer's saved activations."""
+    """The terms of one step in bytes. `checkpoints`: what all layers keep; `layer`: one layer's saved activations,
+    `early`: what the first layer has not of them."""
 
     weights: float
     reference: float
@@ -24,6 +25,7 @@ class Terms:
     step: float
     checkpoints: float
     layer: float
+    early: float
     transient: float
     casts: float
     loss: float
@@ -49,8 +51,11 @@ def compute_terms(setup: Setup, shape: Shape) -> Terms:
         deep, frozen = min(deep, int(setup.options.get("trained_layers", 2))), deep
         frozen -= deep
     kept = deep * (layer + casts) + frozen * layers.saved(replace(setup, **FROZEN), shape) * tokens
+    early = layers.untouched(setup, shape) * tokens
     if setup.checkpointing:
-        kept = shape.layers * wide * h * tokens
+        kept = shape.layers * (wide * h + layers.past_checkpoints(setup, shape)) * tokens
+    else:
+        kept -= early
     unpacked = terms.dequantized(setup, shape)
     return Terms(
         weights=terms.weights(setup, shape),
@@ -61,6 +66,7 @@ def compute_terms(setup: Setup, shape: Shape) -> Terms:
         step=terms.step_temporary(setup, shape),
         checkpoints=kept,
         layer=layer,
+        early=early,
         transient=layers.transient(setup, shape, unpacked),
         casts=casts,
         loss=terms.loss(setup, shape),
@@ -88,12 +94,14 @@ def peaks(setup: Setup, shape: Shape, of: Terms) -> dict[str, float]:
     cache = 0.0
     if setup.dtype == "float32" and setup.autocast and full and again:
         cache = 2.0 * shape.layers * shape.linear_weights
-    beside = 0.5 * of.layer if setup.objective == "dpo" and setup.reference != "precomputed" else 0.0
+    beside = 0.5 * of.layer if setup.objective in ("dpo", "kto") and setup.reference != "precomputed" else 0.0
     start = of.resident + held
     dense = layers.dense_product(setup, shape)
     moving = of.transient + matrix + (dense if again else 0.0)
-    first = layers.residual_bytes(setup) * h * tokens + live if again else of.layer
-    passing = of.unpacked + dense
+    first = layers.residual_bytes(setup) * h * tokens + live if again else of.layer - of.early
+    if again:  # those of all layers: they go with the graph, when the loss does
+        first += shape.layers * layers.past_checkpoints(setup, shape) * tokens
+    passing = (tokens * layers.product(setup, shape) or of.unpacked) + dense
     ending = cache + of.hidden + terms.loss_forward(setup, shape) if cache else 0.0
     found = {
         "loss": start + of.checkpoints + of.hidden + of.loss,

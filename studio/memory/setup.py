@@ -29,7 +29,15 @@ CHOICES = {
     "reference": ("adapter", "model", "precomputed"),
     "sharding": ("none", "ddp", "zero2", "zero3", "fsdp"),
 }
+TABLES = ("embed_tokens", "lm_head")
+WHOLE = {
+    "r": 1, "init_r": 1, "bottleneck_size": 1, "trained_layers": 1, "encoder_hidden_size": 1, "num_virtual_tokens": 0,
+}  # fmt: skip
+"""Options of tuners that are counts, with the least that they may be."""
+MOST_LOGIT_BYTES = 64
 PAIRED = ("dpo", "orpo", "cpo", "reward")
+MATERIALISED = ("orpo", "cpo")
+"""Objectives whose trainers make the logits: TRL's experimental ones have no fused head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +83,43 @@ class Setup:
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
-                raise UserError(f"{name} {getattr(self, name)!r} is not known.", f"One of: {', '.join(known)}.")
+                choices = ", ".join(one for one in known if one)
+                raise UserError(f"{name} {getattr(self, name)!r} is not known.", f"One of: {choices}.")
+        self._check_numbers()
         if self.batch < 1 or self.length < 1 or self.accumulation < 1 or self.cards < 1:
             raise UserError("Batch, length, accumulation and cards are at least 1.")
         if self.trains_weights and self.quantization != "none":
             raise UserError(f"Quantized weights cannot be trained by {self.tuner}.", "Choose LoRA, or no quantization.")
 
+    def _check_numbers(self) -> None:
+        for name, least in WHOLE.items():
+            value = self.options.get(name, least)
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"{name} {value!r} is not a whole number of at least {least}.")
+        within = {
+            "lora_dropout": 0 <= _number("lora_dropout", self.options.get("lora_dropout", 0)) < 1,
+            "supervised_share": 0 < self.supervised_share <= 1,
+            "logit_bytes": 0 < self.logit_bytes <= MOST_LOGIT_BYTES,
+        }
+        wrong = [name for name, right in within.items() if not right]
+        if wrong:
+            raise UserError(
+                f"{wrong[0]} is out of its limits.",
+                f"lora_dropout: 0 to below 1; supervised_share: above 0 to 1; logit_bytes: to {MOST_LOGIT_BYTES}.",
+            )
+        for name in self.modules_to_save:
+            if name not in TABLES:
+                raise UserError(f"modules_to_save {name!r} is not counted.", f"One of: {', '.join(TABLES)}.")
+
     @property
     def trains_weights(self) -> bool:
         """Whether the model's own weights learn."""
         return self.tuner in ("full", "partial")
+
+    @property
+    def head(self) -> str:
+        """The loss as it is: full whatever is wished where the trainer has no other."""
+        return "full" if self.objective in MATERIALISED else self.loss
 
     @property
     def copies_reference(self) -> bool:
@@ -126,6 +161,12 @@ class Setup:
     @property
     def dropout(self) -> float:
         return float(self.options.get("lora_dropout", 0.0))
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    raise UserError(f"{name} {value!r} is not a number.")
 
 
 NAMES = tuple(one.name for one in fields(Setup))

@@ -135,31 +135,39 @@ def read_shape(config: Config) -> Shape:
         )
     try:
         return _shape(text, kind, FAMILIES[kind])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"The config.json lacks a number that is needed: {error}.", "Give the model's own.") from None
 
 
+def _count(config: Config, name: str) -> int:
+    """A number of the config that is at least 1. Raises KeyError, TypeError or ValueError."""
+    value = int(config[name])
+    if value < 1:
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
 def _shape(config: Config, kind: str, family: Family) -> Shape:
-    hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head_dim = int(config.get("head_dim") or family.head_dim or hidden // heads)
+    hidden, heads = _count(config, "hidden_size"), _count(config, "num_attention_heads")
+    kv_heads = _count(config, "num_key_value_heads") if config.get("num_key_value_heads") else heads
+    head_dim = _count(config, "head_dim") if config.get("head_dim") else family.head_dim or max(1, hidden // heads)
     experts = int(config.get("num_local_experts") or config.get("num_experts") or 0)
-    inner = config["moe_intermediate_size"] if experts and kind == "qwen3_moe" else config["intermediate_size"]
+    inner = _count(config, "moe_intermediate_size" if experts and kind == "qwen3_moe" else "intermediate_size")
     q, kv, biases = heads * head_dim, kv_heads * head_dim, 0
     if family.bias_qkv or config.get("attention_bias"):
         biases += q + 2 * kv + (0 if family.bias_qkv else hidden)
     if config.get("mlp_bias"):
-        biases += 2 * int(inner) + hidden
+        biases += 2 * inner + hidden
     return Shape(
         model_type=kind,
         family=family,
-        layers=int(config["num_hidden_layers"]),
+        layers=_count(config, "num_hidden_layers"),
         hidden=hidden,
-        intermediate=int(inner),
+        intermediate=inner,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        vocab=int(config["vocab_size"]),
+        vocab=_count(config, "vocab_size"),
         tied=bool(config.get("tie_word_embeddings", family.tied)),
         biases=biases,
         experts=experts,

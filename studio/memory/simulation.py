@@ -15,6 +15,10 @@ from studio.settings import worker_environment
 
 WORKER = "studio.worker.simulate"
 SECONDS = 120.0
+UNKNOWN = (
+    "loss", "trainable_parameters", "parameters", "max_batch", "max_length", "tokens_per_second", "seconds_per_step",
+)  # fmt: skip
+"""What a simulation alone does not tell."""
 TRUSTED = 0.03
 """Difference above which the simulation wins: the formula misses something about this model."""
 
@@ -70,7 +74,7 @@ def merge(
 def alone(simulated: dict[str, Any], setup: Setup, card: Card | None) -> dict[str, Any]:
     """The answer for an architecture that the formulas do not know: what the simulation tells, the rest None."""
     parts = simulated["parts"]
-    unknown = dict.fromkeys(("loss", "trainable_parameters", "parameters", "max_batch", "max_length"))
+    unknown = dict.fromkeys(UNKNOWN)
     resident = sum(parts.get(name, 0) for name in ("weights", "adapter", "optimizer"))
     return {
         **{name: parts.get(name, 0) for name in ("weights", "adapter", "gradients", "optimizer", "activations")},
@@ -84,7 +88,7 @@ def _peak(
     simulated: dict[str, Any], setup: Setup, card: Card | None, resident: float, box: Box | None = None
 ) -> dict[str, Any]:
     allocated = simulated["allocated"]
-    needed, shown = beside(allocated, resident, setup.loss, box)
+    needed, shown = beside(allocated, resident, setup.head, box)
     return {
         "allocated": allocated,
         "needed": round(needed),

@@ -2,7 +2,7 @@
 
 import math
 
-from studio.memory.parameters import trainable_parameters
+from studio.memory.parameters import adapter_parameters, trainable_parameters
 from studio.memory.setup import Setup
 from studio.memory.shapes import Shape
 
@@ -51,12 +51,16 @@ def reference_model(setup: Setup, shape: Shape) -> float:
 
 
 def adapter(setup: Setup, shape: Shape) -> float:
-    """Bytes of what the tuner adds: float32 beside 16-bit weights (PEFT), bfloat16 beside quantized ones (TRL)."""
-    return 0.0 if setup.trains_weights else trainable_parameters(setup, shape) * setup.adapter_bytes
+    """Bytes of what the tuner adds: float32 beside 16-bit weights (PEFT), bfloat16 beside quantized ones (TRL).
+    SHiRA keeps the place of every value as well (peft/tuners/shira/layer.py)."""
+    if setup.trains_weights:
+        return 0.0
+    places = 8 * adapter_parameters(setup, shape) if setup.tuner == "shira" else 0  # two int32 a value: where it is
+    return trainable_parameters(setup, shape) * setup.adapter_bytes + places
 
 
 def gradients(setup: Setup, shape: Shape) -> float:
-    """Bytes of the gradients, in the dtype of what is trained. SHiRA has dense ones of its targets in passing."""
+    """Bytes of the gradients, in the dtype of what is trained."""
     return trainable_parameters(setup, shape) * setup.trained_bytes
 
 
@@ -81,14 +85,25 @@ def step_temporary(setup: Setup, shape: Shape) -> float:
     """Bytes that an optimizer step needs in passing: foreach AdamW makes one copy, the fused one none.
 
     Source: torch.optim.adamw; Mistral-7B, Llama-3-8B and PowerLM measured 10.00 bytes a weight, 2 of them this.
-    Adafactor makes the update of one tensor at a time in float32, of the largest one.
+    Adafactor takes one tensor at a time: gradient and weights in float32, and two more while it makes the update;
+    most for the largest one (transformers/optimization.py).
     """
     trained = trainable_parameters(setup, shape)
     if setup.optim == "adamw_torch":
         return trained * setup.trained_bytes
     if setup.optim == "adafactor":
-        return min(trained, max(shape.embedding_weights, shape.hidden * shape.intermediate)) * 8
+        return largest_trained(setup, shape) * (8 if setup.trained_bytes == 4 else 16)
     return 0.0
+
+
+def largest_trained(setup: Setup, shape: Shape) -> int:
+    """Weights of the largest tensor that learns."""
+    experts = 2 * shape.experts * shape.hidden * shape.intermediate  # gate and up of all of a layer's in one
+    matrix = max(experts, *(inputs * outputs for _, inputs, outputs in shape.linear))
+    if setup.tuner == "full":
+        return max(shape.embedding_weights, matrix)
+    trained = trainable_parameters(setup, shape)
+    return min(trained, matrix) if setup.tuner == "partial" else trained // (2 * shape.layers)
 
 
 def trains_head(setup: Setup) -> bool:
@@ -108,13 +123,13 @@ def loss(setup: Setup, shape: Shape) -> float:
     tokens, h, v = setup.tokens, shape.hidden, shape.vocab
     if setup.objective == "reward":
         return 8.0 * setup.sequences * h
-    if setup.loss == "fused":
+    if setup.head == "fused":
         learned = tokens * setup.supervised_share
         total = learned * (8 * h + 36) + min(learned, FUSED_TOKENS) * FUSED_VOCABULARY * 2
         if setup.dtype == "float32" and setup.autocast:
             total += 2 * min(v, FUSED_VOCABULARY) * h
         return total + ((4 if setup.dtype == "float32" else 6) * shape.embedding_weights if trains_head(setup) else 0)
-    if setup.loss == "liger":
+    if setup.head == "liger":
         chunk = min(tokens, int(2 ** math.ceil(math.log2(max(1.0, tokens / math.ceil(v / h))))))
         head = shape.embedding_weights * setup.weight_bytes if trains_head(setup) else 0
         return chunk * v * 6 + 2 * h * tokens + head
@@ -124,7 +139,7 @@ def loss(setup: Setup, shape: Shape) -> float:
 
 def loss_forward(setup: Setup, shape: Shape) -> float:
     """Bytes of head and loss at the end of the forward pass, before there are gradients."""
-    if setup.loss != "fused" or setup.objective == "reward":
+    if setup.head != "fused" or setup.objective == "reward":
         return loss(setup, shape) * (setup.logit_bytes - 2) / setup.logit_bytes
     learned = setup.tokens * setup.supervised_share
     return learned * (2 * shape.hidden + 36) + min(learned, FUSED_TOKENS) * FUSED_VOCABULARY * 2
@@ -139,7 +154,7 @@ def generation(setup: Setup, shape: Shape) -> float:
 
 def dequantized(setup: Setup, shape: Shape) -> float:
     """Bytes of the largest matrix while it is unpacked to 16 bits for a product."""
-    if setup.quantization != "nf4":
+    if setup.quantization == "none":
         return 0.0
     return 2 * max(inputs * outputs for _, inputs, outputs in shape.linear)
 

@@ -5,7 +5,9 @@ from typing import Any
 from studio import hardware
 from studio.errors import UserError
 from studio.jobs.memory_plan import box_of, spec_values
+from studio.jobs.probe import probe
 from studio.jobs.spec import build_spec
+from studio.jobs.state import ACTIVE
 from studio.jobs.studio import Studio
 from studio.memory.estimate import estimate
 from studio.memory.gpus import Card
@@ -24,14 +26,29 @@ def memory_of_finished(studio: Studio, job_id: str) -> dict[str, Any]:
     `can_probe`: this machine has a card on which its longest batch could be tried.
     """
     can_probe = bool(hardware.gpus())
-    record = read_json(studio.workspace.job(job_id) / MEMORY) or read_json(studio.workspace.job(job_id) / PROBE)
-    if not isinstance(record, dict) or "card" not in record:
+    record = _record(studio, job_id)
+    if record is None:
         return {"can_probe": can_probe}
     told = ("card", "card_bytes", "predicted", "needed", "allocated", "reserved", "driver", "phase", "out_of_memory")
     values = {name: record.get(name) for name in told} | {"can_probe": can_probe}
     if record.get("out_of_memory"):
         values |= {"grew": _grew(record), "ways": ways_of(studio, job_id, record)}
     return values
+
+
+def _record(studio: Studio, job_id: str) -> dict[str, Any] | None:
+    """What the job measured, else what its probe did; None where neither is there."""
+    folder = studio.workspace.job(job_id)
+    record = read_json(folder / MEMORY) or read_json(folder / PROBE)
+    return record if isinstance(record, dict) and "card" in record else None
+
+
+def probe_job(studio: Studio, job_id: str) -> dict[str, Any]:
+    """Try a job's longest batch on this machine's card. Raises UserError, also while a job has the card."""
+    busy = next((view.name for view in studio.store.views() if view.status in ACTIVE), None)
+    if busy:
+        raise UserError(f"The job {busy} has the card.", "Probe when it is done: both together may not fit.")
+    return probe(studio.workspace, job_id)
 
 
 def _grew(record: dict[str, Any]) -> str | None:
@@ -58,8 +75,8 @@ def ways_of(studio: Studio, job_id: str, record: dict[str, Any]) -> list[dict[st
 
 def retry(studio: Studio, job_id: str, way: int) -> str:
     """Start the job anew under one of its ways; returns the new job's id. Raises UserError."""
-    record = read_json(studio.workspace.job(job_id) / MEMORY)
-    ways = ways_of(studio, job_id, record) if isinstance(record, dict) and record.get("out_of_memory") else []
+    record = _record(studio, job_id)
+    ways = ways_of(studio, job_id, record) if record and record.get("out_of_memory") else []
     if not 0 <= way < len(ways):
         raise UserError("There is no such way to try again.", "Look at the job once more.")
     spec = studio.store.view(job_id).training

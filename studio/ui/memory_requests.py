@@ -29,6 +29,8 @@ class MemoryWish(BaseModel):
     checkpointing: bool = True
     accumulation: int = Field(default=1, ge=1, le=4096)
     loss: str = "fused"
+    autocast: bool = True
+    reward_model: bool = False
     supervised_share: float = Field(default=1.0, gt=0, le=1)
     attention: str = "sdpa"
     reference: str = "adapter"

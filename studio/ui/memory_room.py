@@ -4,15 +4,19 @@ import time
 from typing import Any
 
 from studio.base_models import STARTER
+from studio.errors import UserError
 from studio.jobs.memory_plan import box_of, read_measured
 from studio.jobs.studio import Studio
 from studio.memory import calibration, document, gpus, knobs, models, simulation
 from studio.memory.answer import answer
 from studio.memory.calibration import Measured
+from studio.memory.estimate import Box
 from studio.memory.gpus import Card
+from studio.memory.rescue import rescue
 from studio.memory.setup import OBJECTIVES, OPTIMIZERS, TUNERS, Setup
 from studio.memory.shapes import Config, Shape, UnknownArchitecture, read_shape
-from studio.memory.speed import tokens_per_second
+from studio.ui.memory_plan import lengths_of
+from studio.ui.memory_requests import MemoryWish
 from studio.ui.menus import base_model_choices
 
 LOOKED_EVERY = 5.0  # seconds
@@ -47,6 +51,7 @@ class MemoryRoom:
             "objectives": list(OBJECTIVES),
             "optimizers": list(OPTIMIZERS),
             "starter": STARTER,
+            "datasets": [{"id": one.id, "name": one.name, "rows": one.rows} for one in self.studio.datasets()],
             "measured": calibration.rows(measured),
             "document": document.beside(),
         }
@@ -57,17 +62,16 @@ class MemoryRoom:
         _, measured = self._box()
         box = calibration.fit(measured, card.name)
         factor, timed = calibration.speed_factor(measured, card.name)
-        speed = tokens_per_second(setup, shape, card, factor)
-        values = answer(setup, shape, card, box)
+        values = answer(setup, shape, card, box, factor)
+        ways = [] if values["fits"] else knobs.settings_that_fit(setup, shape, card.usable, box)
         sizes = {one.name: one.usable for one in gpus.catalogue().values()}
         return {
             **values,
             "free": card.free,
             "knobs": knobs.knobs(setup, shape, card.usable, box),
-            "ways": [] if values["fits"] else knobs.settings_that_fit(setup, shape, card.usable, box),
+            "ways": ways,
+            "rescue": None if values["fits"] or ways else _rescue(setup, shape, card, box),
             "table": knobs.table(setup, shape, sizes),
-            "tokens_per_second": speed,
-            "seconds_per_step": _seconds(setup, speed),
             "timed_jobs": timed,
             "jobs": box.jobs,
         }
@@ -84,6 +88,14 @@ class MemoryRoom:
             whole = simulation.alone(found, setup, card)
         told = whole.pop("simulation")
         return {**told, "shown": whole if told["believed"] == "simulation" else None}
+
+    def lengths(self, dataset: str, model: str) -> dict[str, Any]:
+        """Length and learned share of a data set, cut where the model's context ends. Raises UserError."""
+        try:
+            most = self.shape(model).max_length
+        except UserError:
+            most = 0
+        return lengths_of(self.studio, dataset, model, most)
 
     def shape(self, model: str) -> Shape:
         """The shape of a model by name. Raises UserError."""
@@ -115,5 +127,7 @@ def _card(card: Card) -> dict[str, Any]:
     return {"name": card.name, "usable": card.usable, "kind": card.kind, "free": card.free}
 
 
-def _seconds(setup: Setup, speed: float | None) -> float | None:
-    return None if not speed else setup.tokens * setup.accumulation / speed
+def _rescue(setup: Setup, shape: Shape, card: Card, box: Box) -> dict[str, Any]:
+    """What would do, with those changes that the form has a field for."""
+    found = rescue(setup, shape, card.usable, box)
+    return found | {"lean": {name: value for name, value in found["lean"].items() if name in MemoryWish.model_fields}}

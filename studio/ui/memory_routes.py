@@ -4,9 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from studio.jobs.probe import probe
 from studio.memory.shapes import UnknownArchitecture
-from studio.ui.memory_jobs import memory_of_finished, retry
+from studio.ui.memory_jobs import memory_of_finished, probe_job, retry
 from studio.ui.memory_requests import MemoryWish
 from studio.ui.memory_room import MemoryRoom
 
@@ -21,6 +20,7 @@ class MemoryRoutes:
         """All of them, to be included in the application."""
         router = APIRouter(prefix="/api/memory")
         router.get("/menus")(self._room.menus)
+        router.get("/datasets/{dataset_id}")(self.lengths)
         router.post("")(self.estimate)
         router.post("/simulate")(self.simulate)
         router.get("/jobs/{job_id}")(self.job)
@@ -34,6 +34,10 @@ class MemoryRoutes:
             return self._room.estimate(wish.model.strip(), wish.card, wish.setup())
         except UnknownArchitecture as error:
             return {"unknown": str(error)}
+
+    def lengths(self, dataset_id: str, model: str) -> dict[str, Any]:
+        """What the form takes from a data set: the longest example's tokens and the share that is learned."""
+        return self._room.lengths(dataset_id, model.strip())
 
     def simulate(self, wish: MemoryWish) -> dict[str, Any]:
         """The simulation of a form, in seconds."""
@@ -49,4 +53,4 @@ class MemoryRoutes:
 
     def probe(self, job_id: str) -> dict[str, Any]:
         """Try a job's longest batch on this machine's card; takes as long as loading the model."""
-        return probe(self._room.studio.workspace, job_id)
+        return probe_job(self._room.studio, job_id)

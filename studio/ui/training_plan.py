@@ -28,7 +28,7 @@ from studio.methods.tuners import TUNERS
 from studio.ui.advising import planned_card
 from studio.ui.i18n import Language
 from studio.ui.impossible import impossible, told_reasons
-from studio.ui.memory_plan import memory_of_job
+from studio.ui.memory_plan import memory_of_job, time_of_job
 from studio.ui.option_form import Option
 from studio.ui.refusals import told_error
 from studio.ui.training_wish import Wish, spec_of
@@ -75,6 +75,7 @@ def _figures(studio: Studio, spec: TrainSpec, config: dict[str, Any], card: Card
     scores = OBJECTIVES[spec.objective.name].task_type == "SEQ_CLS"
     trained = trainable_parameters(spec.tuner, config, scores=scores) if config else None
     total = parameters(config) if config else None
+    steps = planned_steps(spec, expected.train)
     limit = gentle_limit(spec.objective.name, spec.tuner.name)
     return {
         "high_rate": limit if spec.learning_rate > limit else None,
@@ -82,13 +83,14 @@ def _figures(studio: Studio, spec: TrainSpec, config: dict[str, Any], card: Card
         "general_examples": expected.general,
         "general_wanted": expected.general_wanted,
         "eval_examples": expected.evaluation,
-        "steps": planned_steps(spec, expected.train),
+        "steps": steps,
         "tuner": spec.tuner.name,
         "quantization": spec.quantization,
         "objective": spec.objective.name,
         "trained": trained,
         "parameters": total + (0 if TUNERS[spec.tuner.name].whole_model else trained) if total and trained else None,
         "memory": memory_of_job(studio, spec, card),
+        "time": time_of_job(studio, spec, steps, card),
         "ahead": sum(view.status in AHEAD for view in studio.store.views()),
     }
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from studio import hardware
+from studio.data.chat_template import IGNORED
 from studio.errors import UserError
 from studio.jobs.memory_plan import setup_of, write_measured
 from studio.jobs.spec import TrainSpec
@@ -100,18 +101,28 @@ def predicted(spec: TrainSpec, trainer: Any, rows: list[dict[str, Any]]) -> tupl
 
 
 def _lengths(spec: TrainSpec, rows: list[dict[str, Any]]) -> tuple[int, float]:
-    """(tokens of the longest row of one sequence, share of tokens with a label)."""
-    if spec.objective.name == "dpo":
-        sides = ("chosen_ids", "rejected_ids")
-        longest = max(len(row["prompt_ids"]) + max(len(row[side]) for side in sides) for row in rows)
-        total = sum(2 * len(row["prompt_ids"]) + sum(len(row[side]) for side in sides) for row in rows)
-        learned = sum(len(row[side]) for row in rows for side in sides)
-        return longest, learned / max(1, total)
-    if "labels" not in rows[0]:
+    """(tokens of the longest sequence, share of tokens with a label); max_length and 1 for answers written later."""
+    sequences = [one for row in rows for one in _sequences(row)]
+    if not sequences:
         return spec.max_length, 1.0
-    total = sum(len(row["input_ids"]) for row in rows)
-    learned = sum(sum(label != -100 for label in row["labels"]) for row in rows)
-    return max(len(row["input_ids"]) for row in rows), max(1, learned) / max(1, total)
+    total, learned = sum(length for length, _ in sequences), sum(count for _, count in sequences)
+    return max(length for length, _ in sequences), max(1, learned) / max(1, total)
+
+
+def _sequences(row: dict[str, Any]) -> list[tuple[int, int]]:
+    """(tokens, those with a label) of each sequence of a row, whichever objective's it is."""
+    if "input_ids" in row:
+        return [(len(row["input_ids"]), _learned(row["labels"]))] if "labels" in row else []
+    prompt = len(row.get("prompt_ids", ()))
+    for names in (("chosen_input_ids", "rejected_input_ids"), ("chosen_ids", "rejected_ids"), ("completion_ids",)):
+        if names[0] in row:
+            labels = [row.get(name.replace("_input_ids", "_labels"), row[name]) for name in names]
+            return [(prompt + len(row[name]), _learned(one)) for name, one in zip(names, labels, strict=True)]
+    return []
+
+
+def _learned(labels: list[int]) -> int:
+    return sum(label != IGNORED for label in labels)
 
 
 def _record(job: str, meter: Meter, setup: Setup, found: Estimate | None) -> dict[str, Any]:

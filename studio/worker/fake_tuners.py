@@ -1,5 +1,6 @@
 """The tuner's own PEFT modules on a model of fake tensors."""
 
+from functools import partial
 from typing import Any
 
 import peft
@@ -9,20 +10,21 @@ from transformers import PreTrainedModel
 
 from studio.errors import UserError
 from studio.memory.parameters import GROUPS
-from studio.memory.setup import Setup
-from studio.worker.stand_ins import FourBits
+from studio.memory.setup import MATERIALISED, PROMPT_TUNERS, Setup
+from studio.memory.terms import GENERATING
+from studio.methods.bottleneck_layers import BottleneckConfig
+from studio.worker.fake_layers import EightBits, FourBits, SparseLinear, disabled
 
-KNOWN = ("full", "partial", "lora", "adalora", "ia3", "prompt_tuning", "p_tuning", "prefix_tuning", "p_tuning_v2")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def check(setup: Setup) -> None:
     """Raises UserError for what would be simulated as something else."""
     wrong = {
-        f"The tuner {setup.tuner}": setup.tuner not in KNOWN,
-        "The quantization int8": setup.quantization == "int8",
-        f"The objective {setup.objective}": setup.objective not in ("sft", "dpo"),
-        "The optimizer adafactor": setup.optim == "adafactor",
-        "The loss liger": setup.loss == "liger",
+        f"The objective {setup.objective}, which writes answers before it learns from them,": setup.objective
+        in GENERATING,
+        f"{setup.objective} with a soft prompt": setup.objective in MATERIALISED and setup.tuner in PROMPT_TUNERS,
+        "The loss liger": setup.loss == "liger" and setup.objective not in MATERIALISED,
         f"A loss of {setup.logit_bytes:g} bytes a logit": setup.loss == "full" and setup.logit_bytes != 12,
         "A loop that keeps its outputs": setup.keep_outputs,
         "modules_to_save": bool(setup.modules_to_save),
@@ -32,20 +34,24 @@ def check(setup: Setup) -> None:
     if names:
         raise UserError(
             f"{names[0]} cannot be simulated.",
-            "The formula's estimate stands. Simulated are sft and dpo on one card, with full, partial and PEFT's "
-            "tuners, float or nf4 weights, AdamW, 8-bit and paged AdamW or SGD, and a fused or full loss.",
+            "The formula's estimate stands. Simulated are sft, dpo, kto, orpo, cpo and reward models on one card, with "
+            "every tuner, float, nf4 or int8 weights, every optimizer, and a fused or full loss.",
         )
 
 
 def trained_model(base: PreTrainedModel, setup: Setup) -> Any:
     """The model with its tuner."""
-    if setup.quantization == "nf4":
+    if setup.quantization != "none":
         _quantize(base, setup)
-    if setup.tuner == "full":
-        return base
-    if setup.tuner == "partial":
-        return _freeze(base, setup)
+    return OWN.get(setup.tuner, _adapted)(base, setup)
+
+
+def _adapted(base: PreTrainedModel, setup: Setup) -> Any:
     model = peft.get_peft_model(base, _config(setup), autocast_adapter_dtype=setup.adapter_bytes == 4)
+    for part in model.modules():  # PEFT copies a reward model's score; a copied fake tensor belongs to no mode
+        if isinstance(part, peft.utils.ModulesToSaveWrapper):
+            for copied in part.modules_to_save.values():
+                copied.weight = nn.Parameter(torch.empty(copied.weight.shape, dtype=copied.weight.dtype))
     if setup.adapter_bytes == 2:
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -54,16 +60,44 @@ def trained_model(base: PreTrainedModel, setup: Setup) -> Any:
 
 
 def _quantize(base: PreTrainedModel, setup: Setup) -> None:
-    head = base.get_output_embeddings()
-    for module in list(base.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear and child is not head:
-                setattr(module, name, FourBits(child, double=setup.double_quant))
-    base.is_loaded_in_4bit = True  # what tells PEFT to take its 4-bit classes
+    four = setup.quantization == "nf4"
+    wrap: Any = partial(FourBits, double=setup.double_quant) if four else EightBits
+    for parent, name, child in _linear(base):
+        setattr(parent, name, wrap(child))
+    setattr(base, "is_loaded_in_4bit" if four else "is_loaded_in_8bit", True)  # tells PEFT which classes to take
     if setup.float32_rest:
         for parameter in base.parameters():
             if parameter.dtype == torch.bfloat16:
                 parameter.data = parameter.data.to(torch.float32)
+
+
+def _linear(base: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """(parent, name, module) of the decoder layers' linear modules: not the output head, nor a reward model's score."""
+    heads = (base.get_output_embeddings(), getattr(base, "score", None))
+    return [
+        (parent, name, child)
+        for parent in base.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.Linear) and not any(child is head for head in heads)
+    ]
+
+
+def _sparse(base: PreTrainedModel, setup: Setup) -> PreTrainedModel:
+    """SHiRA without PEFT, whose mask needs real weights."""
+    base.requires_grad_(False)
+    where = setup.options.get("target_modules", "all-linear")
+    names = GROUPS.get(where, where) if isinstance(where, str) else where
+    for parent, name, child in _linear(base):
+        if names == "all-linear" or name in names:
+            setattr(parent, name, SparseLinear(child, int(setup.options.get("r", 8)), DTYPES[_adapter(setup)]))
+    if hasattr(base, "score"):
+        base.score.requires_grad_(True)  # type: ignore[operator]
+    base.disable_adapter = partial(disabled, base)  # type: ignore[assignment]
+    return base
+
+
+def _adapter(setup: Setup) -> str:
+    return "bfloat16" if setup.adapter_bytes == 2 else "float32"
 
 
 def _freeze(base: PreTrainedModel, setup: Setup) -> PreTrainedModel:
@@ -77,35 +111,46 @@ def _freeze(base: PreTrainedModel, setup: Setup) -> PreTrainedModel:
         base.get_input_embeddings().requires_grad_(True)
     if setup.options.get("train_head"):
         base.get_output_embeddings().requires_grad_(True)
+    if hasattr(base, "score"):
+        base.score.requires_grad_(True)  # type: ignore[operator]
     return base
 
 
 def _config(setup: Setup) -> peft.PeftConfig:
     options = dict(setup.options)
-    tokens = int(options.get("num_virtual_tokens", 20))
-    kind: dict[str, Any] = {"task_type": "CAUSAL_LM"}
-    if setup.tuner in ("lora", "adalora"):
-        where = options.get("target_modules", "all-linear")
-        kind["target_modules"] = GROUPS.get(where, where) if isinstance(where, str) else list(where)
-        if not isinstance(kind["target_modules"], str):
-            kind["target_modules"] = list(kind["target_modules"])
-        kind["lora_dropout"] = setup.dropout
-    if setup.tuner == "lora":
-        return peft.LoraConfig(r=int(options.get("r", 8)), use_dora=bool(options.get("use_dora")), **kind)
-    if setup.tuner == "adalora":
-        return peft.AdaLoraConfig(init_r=int(options.get("init_r", 12)), total_step=100, **kind)
+    kind: dict[str, Any] = {"task_type": "SEQ_CLS" if setup.objective == "reward" else "CAUSAL_LM"}
+    if setup.tuner in PROMPT_TUNERS:
+        return _soft_prompt(setup, options, kind)
+    if setup.tuner == "bottleneck":
+        return _bottleneck(options, kind)
     if setup.tuner == "ia3":
         modules = ["k_proj", "v_proj"], ["down_proj"] if options.get("feedforward_modules") != "without" else []
         return peft.IA3Config(target_modules=[*modules[0], *modules[1]], feedforward_modules=modules[1], **kind)
+    where = options.get("target_modules", "all-linear")
+    names = GROUPS.get(where, where) if isinstance(where, str) else where
+    kind |= {"target_modules": names if isinstance(names, str) else list(names), "lora_dropout": setup.dropout}
+    if setup.tuner == "adalora":
+        return peft.AdaLoraConfig(init_r=int(options.get("init_r", 12)), total_step=100, **kind)
+    return peft.LoraConfig(r=int(options.get("r", 8)), use_dora=bool(options.get("use_dora")), **kind)
+
+
+def _soft_prompt(setup: Setup, options: dict[str, Any], kind: dict[str, Any]) -> peft.PeftConfig:
+    kind["num_virtual_tokens"] = int(options.get("num_virtual_tokens", 20))
     if setup.tuner == "prompt_tuning":
-        return peft.PromptTuningConfig(num_virtual_tokens=tokens, **kind)
-    width = int(options.get("encoder_hidden_size", 128))
+        return peft.PromptTuningConfig(**kind)
+    kind["encoder_hidden_size"] = int(options.get("encoder_hidden_size", 128))
     if setup.tuner == "p_tuning":
         encoder = options.get("encoder_reparameterization_type", "MLP")
-        return peft.PromptEncoderConfig(
-            num_virtual_tokens=tokens, encoder_hidden_size=width, encoder_reparameterization_type=encoder, **kind
-        )
+        return peft.PromptEncoderConfig(encoder_reparameterization_type=encoder, **kind)
     project = bool(options.get("prefix_projection", setup.tuner == "prefix_tuning"))
-    return peft.PrefixTuningConfig(
-        num_virtual_tokens=tokens, prefix_projection=project, encoder_hidden_size=width, **kind
-    )
+    return peft.PrefixTuningConfig(prefix_projection=project, **kind)
+
+
+def _bottleneck(options: dict[str, Any], kind: dict[str, Any]) -> peft.PeftConfig:
+    places = ["down_proj"] if options.get("placement") == "pfeiffer" else ["o_proj", "down_proj"]
+    size, activation = int(options.get("bottleneck_size", 64)), options.get("activation", "gelu")
+    return BottleneckConfig(bottleneck_size=size, activation=activation, target_modules=places, **kind)
+
+
+OWN = {"full": lambda base, setup: base, "partial": _freeze, "shira": _sparse}
+"""The tuners that are none of PEFT's here."""

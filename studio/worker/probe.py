@@ -61,7 +61,10 @@ def probe(folder: Path, spec: TrainSpec, meter: Any = None) -> dict[str, Any]:
 
 def longest(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The row of most tokens."""
-    return max(rows, key=lambda row: sum(len(value) for name, value in row.items() if name != "labels"))
+    return max(
+        rows,
+        key=lambda row: sum(len(value) for name, value in row.items() if isinstance(value, list) and name != "labels"),
+    )
 
 
 if __name__ == "__main__":

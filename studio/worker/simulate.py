@@ -16,19 +16,20 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.optimization import Adafactor
 
 from studio.errors import UserError
 from studio.memory.setup import Setup
 from studio.worker import stand_ins
+from studio.worker.fake_losses import LOSSES, FusedHead, learn
 from studio.worker.fake_memory import FakeMemory
-from studio.worker.fake_tuners import check, trained_model
+from studio.worker.fake_tuners import DTYPES, check, trained_model
 
 DEPTHS = (3, 5)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 IGNORED = (
     "layer_types",
     "max_window_layers",
@@ -103,20 +104,21 @@ def build_model(config: dict[str, Any], setup: Setup, depth: int) -> PreTrainedM
     )
     values = {key: value for key, value in config.items() if key not in (*IGNORED, "model_type")}
     values |= {"num_hidden_layers": depth, "use_cache": False}
+    if setup.objective == "reward":
+        values |= {"num_labels": 1, "pad_token_id": 0}
     shaped = CONFIG_MAPPING[config["model_type"]](**values)
     shaped._attn_implementation = "eager" if setup.attention == "eager" else "stand_in"
     before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPES[setup.dtype])
     try:
+        kind: Any = AutoModelForSequenceClassification if setup.objective == "reward" else AutoModelForCausalLM
         with no_init_weights():
-            model = AutoModelForCausalLM.from_config(
-                shaped, trust_remote_code=False, attn_implementation=shaped._attn_implementation
-            )
-        if shaped.get_text_config().tie_word_embeddings:
+            model = kind.from_config(shaped, trust_remote_code=False, attn_implementation=shaped._attn_implementation)
+        if shaped.get_text_config().tie_word_embeddings and model.get_output_embeddings() is not None:
             model.get_output_embeddings().weight = model.get_input_embeddings().weight
     finally:
         torch.set_default_dtype(before)
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def _train(base: PreTrainedModel, setup: Setup, memory: FakeMemory, config: dict[str, Any], depth: int) -> None:
@@ -138,13 +140,13 @@ def _train(base: PreTrainedModel, setup: Setup, memory: FakeMemory, config: dict
     with memory:
         for _ in range(2):
             for _ in range(setup.accumulation):
-                _pass(model, reference, setup, memory)
+                learn(model, reference, setup, memory)
             _step(optimizer, learned, memory)
 
 
 def _fuse(model: PreTrainedModel, setup: Setup) -> None:
-    if setup.loss == "fused":
-        model.set_output_embeddings(stand_ins.FusedHead(model.get_output_embeddings()))
+    if setup.loss == "fused" and setup.objective not in LOSSES:
+        model.set_output_embeddings(FusedHead(model.get_output_embeddings()))
 
 
 def _step(optimizer: torch.optim.Optimizer, learned: list[nn.Parameter], memory: FakeMemory) -> None:
@@ -159,29 +161,6 @@ def _step(optimizer: torch.optim.Optimizer, learned: list[nn.Parameter], memory:
     optimizer.zero_grad(set_to_none=True)
 
 
-def _pass(model: Any, reference: Any, setup: Setup, memory: FakeMemory) -> None:
-    memory.phase = "forward"
-    ids = torch.randint(0, 9, (setup.sequences, setup.length))
-    loss = _loss(model, setup, ids)
-    if setup.objective == "dpo" and setup.reference != "precomputed":
-        with torch.no_grad():
-            away = model.disable_adapter() if hasattr(model, "disable_adapter") and not reference else None
-            with away or contextlib.nullcontext():
-                kept = _loss(reference or model, setup, ids)
-        loss = loss - kept
-    memory.phase = "loss"
-    loss.backward()
-
-
-def _loss(model: Any, setup: Setup, ids: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=setup.autocast):
-        if setup.loss != "fused":
-            return model(input_ids=ids, labels=ids).loss
-        model(input_ids=ids)
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return base.get_output_embeddings().loss(setup.supervised_share)
-
-
 def _count(memory: FakeMemory, models: list[Any], setup: Setup) -> None:
     for model in models:
         for tensor in (*model.parameters(), *model.buffers()):
@@ -194,6 +173,8 @@ def _count(memory: FakeMemory, models: list[Any], setup: Setup) -> None:
 def _optimizer(setup: Setup, learned: list[nn.Parameter], base: PreTrainedModel) -> torch.optim.Optimizer:
     if setup.optim in ("sgd", "paged_adamw_8bit", "paged_adamw_32bit"):  # paged states lie in main memory
         return torch.optim.SGD(learned, lr=1e-4)
+    if setup.optim == "adafactor":  # as Trainer makes it
+        return Adafactor(learned, lr=1e-4, scale_parameter=False, relative_step=False)
     if setup.optim == "adamw_8bit":
         return stand_ins.EightBitAdam(learned, base.get_input_embeddings().weight)
     fused = setup.optim == "adamw_torch_fused"

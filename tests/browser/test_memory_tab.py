@@ -85,3 +85,14 @@ def test_an_error_leaves_no_answer_and_a_wrong_number_dims_it(memory):
     memory.wait_for_selector("#memory-verdict [role=alert]")
     assert memory.locator("[data-knob]").count() == 0
     assert memory.locator("#memory-plot .bars").count() == 0
+
+
+def test_the_address_holds_the_settings_and_where_nothing_helps_something_else_is_named(visit):
+    wish = '{"model":"meta-llama/Llama-3.1-70B-Instruct","length":4096,"options":{"r":32}}'
+    page = visit.open(f"?tab=memory&memory={wish}")
+    page.wait_for_selector("#memory-rescue li", timeout=PATIENCE)
+    assert page.input_value("#memory-r") == "32"
+    assert "RTX A6000" in page.inner_text("#memory-rescue")
+    page.click("#memory-rescue button >> nth=0")
+    page.wait_for_selector("#memory-verdict [data-fits=true]")
+    assert "Llama-3.1-70B" not in page.url

@@ -15,6 +15,7 @@ from studio.memory.setup import OBJECTIVES, TUNERS, Setup
 from studio.memory.shapes import read_shape
 
 LLAMA = read_shape(models.find("meta-llama/Llama-2-7b-hf"))
+MISTRAL = "mistralai/Mistral-7B-v0.1"
 TIED = read_shape(models.find("meta-llama/Llama-3.2-1B-Instruct"))
 
 
@@ -106,7 +107,7 @@ def test_a_phase_without_bytes_of_its_own_is_left_out():
 
 
 def test_a_card_that_may_be_several_is_refused_with_their_names():
-    for name in ("RTX", "A100", "V100"):
+    for name in ("RTX", "A100", "V100", "RTX 4060 Ti", "RTX 3080"):
         with pytest.raises(UserError, match="may be several cards"):
             gpus.find(name)
 
@@ -147,10 +148,27 @@ def test_cards_are_found_by_their_words():
     assert len(gpus.catalogue()) >= 30
     assert gpus.find("NVIDIA GeForce RTX 4090").name == "RTX 4090"
     assert gpus.find("a100 80gb").name == "A100 80GB"
+    assert gpus.find("RTX 4060").name == "RTX 4060 8GB"
+    assert gpus.find("h100").name == "H100 80GB"
     assert gpus.find("24 GiB").usable == 24 * GIB
     assert {card.kind for card in gpus.catalogue().values()} >= {"consumer", "data centre", "apple"}
     with pytest.raises(UserError, match="Voodoo"):
         gpus.find("Voodoo 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "known"),
+    [("NVIDIA GeForce RTX 4060", 8, "RTX 4060 8GB"), ("NVIDIA GeForce RTX 4060 Ti", 16, "RTX 4060 Ti 16GB"),
+     ("NVIDIA GeForce RTX 4060 Ti", 8, "RTX 4060 Ti 8GB"), ("NVIDIA A100-PCIE-40GB", 40, "A100 40GB"),
+     ("NVIDIA A100-SXM4-80GB", 80, "A100 80GB"), ("NVIDIA H100 80GB HBM3", 80, "H100 80GB"),
+     ("NVIDIA H100 PCIe", 80, "H100 PCIe 80GB"), ("NVIDIA RTX 6000 Ada Generation", 48, "RTX 6000 Ada"),
+     ("NVIDIA GeForce RTX 4070 Ti SUPER", 16, "RTX 4070 Ti Super"), ("NVIDIA RTX A2000", 12, None),
+     ("NVIDIA GeForce RTX 3080 Laptop GPU", 16, None)],
+)  # fmt: skip
+def test_a_card_of_this_box_has_the_speed_of_its_own_kind_or_none(monkeypatch, name, gib, known):
+    monkeypatch.setattr(hardware, "gpus", lambda: [hardware.Gpu(name=name, total_bytes=gib * GIB, used_bytes=0)])
+    (found,) = gpus.of_this_box()
+    assert found.flops == (gpus.find(known).flops if known else 0)
 
 
 def test_the_cards_of_this_box_tell_what_is_free(monkeypatch):
@@ -193,6 +211,64 @@ def test_the_command_wants_one_model_and_names_what_it_does_not_know(tmp_path, c
     assert run(["memory", "--config", str(tmp_path / "config.json")]) == 2
     assert run(["memory", "--model", "mistralai/Mistral-7B-v0.1", "--gpu", "nothing"]) == 2
     assert "no card 'nothing'" in capsys.readouterr().err
+
+
+def test_the_command_tells_the_time_of_a_job(capsys):
+    common = ["memory", "--model", "mistralai/Mistral-7B-v0.1", "--batch", "4", "--steps", "1000"]
+    assert run([*common, "--gpu", "RTX 4090", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["seconds"] == 1000 * values["seconds_per_step"]
+    assert values["seconds_per_step"] == pytest.approx(4 * 1024 / values["tokens_per_second"])
+    assert run([*common, "--gpu", "RTX 4090"]) == 0
+    assert "all steps about" in capsys.readouterr().out
+    assert run([*common, "--gpu", "24 GiB", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seconds"] is None
+
+
+WRONG = [
+    (["--model", "nobody/nothing"], "config.json"),
+    (["--model", MISTRAL, "--config", "x.json"], "Give --model or --config"),
+    *[(["--model", MISTRAL, *given], said) for given, said in [
+        (["--gpu", "Voodoo"], "no card"), (["--length", "0"], "at least 1"), (["--batch", "0"], "at least 1"),
+        (["--r", "0"], "r 0"), (["--dropout", "1"], "out of its limits"), (["--logit-bytes", "-3"], "limits"),
+        (["--supervised-share", "0"], "limits"), (["--modules-to-save", "foo"], "embed_tokens"),
+        (["--tuner", "prompt_tuning", "--set", "num_virtual_tokens=abc"], "whole number"), (["--set", "x"], "no value"),
+        (["--targets", "nope"], "q_proj"), (["--targets", ""], "No target modules"), (["--dtype", "fp8"], "bfloat16"),
+        (["--tuner", "full", "--quantization", "nf4"], "cannot be trained"), (["--steps", "-1"], "--steps"),
+    ]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG, ids=str)
+def test_the_command_refuses_what_is_wrong_in_a_sentence(given, said, capsys, monkeypatch):
+    monkeypatch.setenv("STUDIO_HUB_TIMEOUT", "1")
+    assert run(["memory", *given]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [("{not json", "as JSON"), ("\xff", "as JSON"), ({"hidden_size": -64}, "hidden_size is -64"),
+     ({"num_attention_heads": 0}, "num_attention_heads is 0"), ({"vocab_size": "many"}, "lacks a number"),
+     ({"num_hidden_layers": None}, "lacks a number"), ({"model_type": "mamba"}, "do not know the architecture")],
+    ids=str,
+)  # fmt: skip
+def test_the_command_refuses_a_broken_config(changes, said, tmp_path, capsys):
+    whole = {**models.find("Qwen/Qwen2.5-0.5B-Instruct"), **changes} if isinstance(changes, dict) else None
+    (tmp_path / "config.json").write_bytes(json.dumps(whole).encode() if whole else changes.encode("latin-1"))
+    assert run(["memory", "--config", str(tmp_path / "config.json")]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_command_takes_every_option_of_a_published_run(capsys):
+    given = [
+        "memory", "--model", MISTRAL, "--tuner", "lora", "--r", "16", "--batch", "4", "--length", "4096",
+        "--quantization", "nf4", "--objective", "dpo", "--optimizer", "adamw_8bit", "--dtype", "bf16",
+        "--no-checkpointing", "--loss", "full", "--logit-bytes", "12", "--targets", "q_proj,k_proj", "--adapter-dtype",
+        "bf16", "--dropout", "0.1", "--gpu", "RTX 4090", "--json",
+    ]  # fmt: skip
+    assert run(given) == 0
+    assert json.loads(capsys.readouterr().out)["fits"] is False
 
 
 def test_an_answer_without_a_card_leaves_its_questions_open():

@@ -7,9 +7,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from studio.memory.estimate import estimate
 from studio.memory.parameters import trainable_parameters
+from studio.memory.setup import TUNERS as ALL_TUNERS
 from studio.memory.setup import Setup
 from studio.memory.shapes import UnknownArchitecture, read_shape
 from studio.worker.fake_tuners import _config as peft_config
+from studio.worker.fake_tuners import _freeze
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -40,6 +42,8 @@ TUNERS = [
     ("prompt_tuning", {"num_virtual_tokens": 7}),
     ("p_tuning", {"num_virtual_tokens": 7, "encoder_hidden_size": 24}),
     ("p_tuning", {"num_virtual_tokens": 7, "encoder_hidden_size": 24, "encoder_reparameterization_type": "LSTM"}),
+    ("bottleneck", {"bottleneck_size": 5}),
+    ("bottleneck", {"bottleneck_size": 5, "placement": "pfeiffer"}),
     ("prefix_tuning", {"num_virtual_tokens": 7, "encoder_hidden_size": 24}),
     ("p_tuning_v2", {"num_virtual_tokens": 7}),
 ]
@@ -68,7 +72,7 @@ def peft_knows(kind, tuner, options):
     if kind == "phi3":
         return tuner != "ia3" and "target_modules" not in options
     experts = kind in ("mixtral", "qwen3_moe")
-    return not (experts and (tuner == "ia3" or options.get("use_dora")))
+    return not (experts and (tuner in ("ia3", "bottleneck") or options.get("use_dora")))
 
 
 PAIRS = [(kind, *tuner) for kind in KINDS for tuner in TUNERS if peft_knows(kind, *tuner)]
@@ -82,14 +86,26 @@ def test_a_tuner_trains_what_peft_says(kind, tuner, options):
     assert trainable_parameters(setup, read_shape(config)) == model.get_nb_trainable_parameters()[0]
 
 
-def test_shira_trains_as_many_weights_as_lora():
-    config = config_of("llama")
-    with torch.device("meta"):
-        model = meta_model(config)
-    real = AutoModelForCausalLM.from_config(model.config, trust_remote_code=False)
-    adapted = peft.get_peft_model(real, peft.ShiraConfig(r=4, target_modules=["q_proj", "down_proj"]))
-    setup = Setup(tuner="shira", options={"r": 4, "target_modules": ("q_proj", "down_proj")})
-    assert trainable_parameters(setup, read_shape(config)) == adapted.get_nb_trainable_parameters()[0]
+@pytest.mark.parametrize("kind", KINDS)
+def test_shira_and_partial_train_what_the_real_model_says(kind):
+    """Not on meta: SHiRA draws its mask from real weights."""
+    config = config_of(kind)
+    shape, made = read_shape(config), meta_model(config).config
+    real = AutoModelForCausalLM.from_config(made, trust_remote_code=False)
+    names = [name for name, _, _ in shape.linear if name in ("q_proj", "qkv_proj", "o_proj", "down_proj")]
+    partial = {"trained_layers": 2, "train_head": True}
+    learned = _freeze(real, Setup(tuner="partial", options=partial))
+    count = sum(one.numel() for one in learned.parameters() if one.requires_grad)
+    assert trainable_parameters(Setup(tuner="partial", options=partial), shape) == count
+    adapted = peft.get_peft_model(real, peft.ShiraConfig(r=4, target_modules=names))
+    setup = Setup(tuner="shira", options={"r": 4, "target_modules": tuple(names)})
+    assert trainable_parameters(setup, shape) == adapted.get_nb_trainable_parameters()[0]
+
+
+def test_every_tuner_is_counted_on_eight_models_at_least():
+    counted = {name: {kind for kind, tuner, _ in PAIRS if tuner == name} for name, _ in TUNERS}
+    assert {*counted, "shira", "partial", "full"} == set(ALL_TUNERS)
+    assert min(len(kinds) for kinds in (*counted.values(), KINDS)) >= 8
 
 
 def test_partial_counts_the_last_layers_the_norm_and_the_head():

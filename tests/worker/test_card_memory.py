@@ -7,13 +7,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from studio import hardware
+from studio.errors import UserError
 from studio.jobs.memory_plan import box_of, read_measured, setup_of, spec_values
 from studio.jobs.spec import build_spec
 from studio.memory.estimate import GIB
 from studio.memory.gpus import find
 from studio.ui import memory_jobs
-from studio.worker.card_memory import measured
-from studio.workspace import MEMORY, read_json, write_json
+from studio.worker.card_memory import _lengths, measured
+from studio.worker.probe import longest as longest_row
+from studio.workspace import MEMORY, PROBE, read_json, write_json
 from tests.conftest import tiny_spec
 
 ROWS = [{"input_ids": [1] * 40, "labels": [-100] * 30 + [1] * 10}, {"input_ids": [1] * 64, "labels": [1] * 64}]
@@ -120,12 +122,38 @@ def test_the_post_mortem_offers_settings_that_fit_and_starts_one(studio, instruc
     told = memory_jobs.memory_of_finished(studio, job)
     assert told["grew"] == "activations"
     assert 1 <= len(told["ways"]) <= 3
+    (folder / MEMORY).rename(folder / PROBE)  # a probe that ran out offers the same
+    assert memory_jobs.memory_of_finished(studio, job)["ways"] == told["ways"]
 
     started = []
     monkeypatch.setattr(type(studio), "start_job", lambda self, spec: started.append(spec) or "new-job")
     assert memory_jobs.retry(studio, job, 0) == "new-job"
     assert started[0] != spec
     assert started[0].base_model == spec.base_model
+
+
+def test_no_probe_while_a_job_has_the_card(studio, instructions, tiny_model, monkeypatch):
+    job, _ = job_of(studio, tiny_spec("lora", instructions, tiny_model))
+    running = SimpleNamespace(name="another", status="running")
+    monkeypatch.setattr(type(studio.store), "views", lambda self: [running])
+    with pytest.raises(UserError, match="another has the card"):
+        memory_jobs.probe_job(studio, job)
+
+
+@pytest.mark.parametrize(
+    ("row", "longest", "share"),
+    [({"input_ids": [1] * 9, "labels": [-100] * 6 + [1] * 3}, 9, 3 / 9),
+     ({"prompt_ids": [1] * 4, "chosen_ids": [1] * 6, "rejected_ids": [1] * 2}, 10, 8 / 16),
+     ({"prompt_ids": [1] * 4, "completion_ids": [1] * 4, "KL_completion_ids": [1] * 9, "label": True}, 8, 4 / 8),
+     ({"chosen_input_ids": [1] * 8, "chosen_labels": [-100] * 6 + [1] * 2, "rejected_input_ids": [1] * 4,
+       "rejected_labels": [-100] * 4}, 8, 2 / 12),
+     ({"chosen_ids": [1] * 5, "rejected_ids": [1] * 7}, 7, 1.0), ({"prompt": [1] * 3}, 100, 1.0)],
+    ids=["sft", "dpo", "kto", "orpo", "reward", "grpo"],
+)  # fmt: skip
+def test_every_objectives_rows_tell_their_length_and_share(row, longest, share, instructions, tiny_model):
+    spec = tiny_spec("lora", instructions, tiny_model, max_length=100)
+    assert _lengths(spec, [row]) == (longest, pytest.approx(share))
+    assert longest_row([row, {"input_ids": [1]}]) is row
 
 
 def test_a_job_without_figures_tells_none(studio, instructions, tiny_model):

@@ -22,15 +22,30 @@
         make("div", { class: "st-kpis k5" }, S.kpi(word("memory_allocated"), M.gib(a.allocated), word("memory_allocated_note")), S.kpi(word("memory_needed"), M.gib(a.needed), word("memory_needed_note")),
           S.kpi(word("memory_smi"), M.gib(a.nvidia_smi), word("memory_smi_note")), S.kpi(word("memory_trainable"), M.count(a.trainable_parameters), a.parameters ? `${S.number((100 * a.trainable_parameters) / a.parameters, 3)} %` : ""),
           S.kpi(word("memory_tokens"), a.tokens_per_second ? S.number(a.tokens_per_second) : "–", a.timed_jobs ? M.say("memory_timed", { jobs: a.timed_jobs }) : word("memory_rough"))),
+        M.data && a.tokens_per_second ? make("p", { class: "st-note", id: "memory-time" }, M.say(M.data.name ? "memory_epoch" : "memory_job_time", { name: M.data.name, time: S.duration(M.data.tokens / a.tokens_per_second) })) : "",
+        a.rescue ? rescue(a) : "",
         a.simulated ? make("p", { class: "st-note", id: "memory-from-simulation" }, word("memory_from_simulation")) : "",
         a.jobs ? make("p", { class: "st-note" }, M.say("memory_corrected", { jobs: a.jobs })) : "");
     });
     return root;
   }
 
+  /* When no knob helps: which card, which method, which model would do. */
+  function rescue(a) {
+    const found = a.rescue, lean = found.lean;
+    const way = (key, values, changes) => make("li", {}, M.say(key, values), " ", changes ? make("button", { type: "button", class: "st-link", onclick: () => M.apply(changes) }, word("memory_apply")) : "");
+    const known = (card) => M.menus.cards.some((one) => one.name === card);
+    return make("section", { class: "st-card", id: "memory-rescue" }, make("h3", {}, word("memory_rescue")), make("ul", {},
+      found.length ? way("memory_rescue_length", { card: a.card, length: S.number(found.length) }, { ...lean, length: Math.min(M.form.length, found.length) }) : "",
+      found.model && found.model !== M.form.model ? way("memory_rescue_model", { card: a.card, model: found.model }, { ...lean, model: found.model }) : "",
+      found.card ? way("memory_rescue_card", { card: found.card }, known(found.card) ? { card: found.card } : null) : way("memory_rescue_no_card", {}),
+      found.lean_card && found.lean_card !== found.card ? way("memory_rescue_lean_card", { card: found.lean_card }, known(found.lean_card) ? { ...lean, card: found.lean_card } : null) : ""));
+  }
+
   /* Every phase is a bar of its parts; the line is what the card has. */
   function phases() {
     const plot = make("div", { class: "st-memory-plot", id: "memory-plot" });
+    const legend = make("ul", { class: "st-memory-legend" }, ...Object.entries(PARTS).map(([part, shade]) => make("li", {}, make("i", { style: `background:var(${shade})` }), word(`memory_part.${part}`))), make("li", {}, make("i", { class: "line" }), word("memory_line")));
     let drawing = Promise.resolve();
     const draw = async () => {
       const Plotly = await S.loadPlotly(), a = M.answer;
@@ -40,12 +55,12 @@
       const gib = (bytes) => bytes / 1073741824, text = colour("--st-muted"), grid = colour("--st-grid");
       const traces = Object.entries(PARTS).map(([part, shade]) => ({ type: "bar", orientation: "h", name: word(`memory_part.${part}`), x: names.map((name) => gib(a.stacks[name]?.[part] || 0)), y: names.map((name) => word(`memory_phase.${name}`)), marker: { color: colour(shade) }, hovertemplate: "%{x:.2f} GiB" }));
       const axis = { gridcolor: grid, tickfont: { color: text, size: 11 }, automargin: true };
-      await Plotly.react(plot, traces, { barmode: "stack", height: 90 + 34 * names.length, margin: { l: 8, r: 14, t: 44, b: 34 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: text }, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { color: text } }, xaxis: { ...axis, ticksuffix: " GiB" }, yaxis: axis,
+      await Plotly.react(plot, traces, { barmode: "stack", height: 54 + 34 * names.length, margin: { l: 8, r: 14, t: 8, b: 34 }, showlegend: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: text }, xaxis: { ...axis, ticksuffix: " GiB" }, yaxis: axis,
         shapes: [{ type: "line", xref: "x", yref: "paper", x0: gib(a.usable), x1: gib(a.usable), y0: 0, y1: 1, line: { color: colour("--st-bad"), width: 2, dash: "dot" } }] }, { displayModeBar: false, responsive: true });
     };
     const later = () => { drawing = drawing.then(draw); };
     M.views.push(later);
-    S.on("tab", plot, later);
+    for (const event of ["tab", "theme"]) S.on(event, plot, later);
     const state = make("span", { class: "st-note", id: "memory-simulated" });
     const button = make("button", { type: "button", class: "st-button small", id: "memory-simulate", onclick: async () => {
       button.disabled = true;
@@ -58,7 +73,7 @@
       button.disabled = false;
     } }, word("memory_simulate"));
     M.views.push(() => { state.textContent = word("memory_simulate_note"); });
-    return card(word("memory_phases"), "memory-phases", plot, make("div", { class: "st-actions" }, button, state));
+    return card(word("memory_phases"), "memory-phases", legend, plot, make("div", { class: "st-actions" }, button, state));
   }
 
   function knobs() {
@@ -83,12 +98,13 @@
     return make("details", { class: "st-card", id: "memory-cards" }, make("summary", {}, word("memory_cards_table")), box);
   }
 
+  const measuredCell = (one) => (one ? [`${S.number(one.value, one.unit === "weights" ? 0 : 2)}${one.unit === "weights" ? "" : ` ${one.unit}`}`, make("p", { class: "st-note" }, one.what, " · ", one.source)] : ["–"]);
   function figures() {
     const value = (number, unit) => (number === null || number === undefined ? "–" : unit === "weights" ? S.number(number) : `${S.number(number, 1)} GB · ${M.gib(number * 1e9)}`);
-    const rows = M.menus.document.map((one) => make("tr", { "data-figure": one.id }, make("td", {}, make("b", {}, `§${one.section} `), make("q", { lang: "zh" }, one.quote), make("p", { class: "st-note" }, one[S.language])), make("td", {}, value(one.document, one.unit)), make("td", {}, value(one.estimate, one.unit)), make("td", {}, value(one.measured, one.unit)),
+    const rows = M.menus.document.map((one) => make("tr", { "data-figure": one.id }, make("td", {}, make("b", {}, `§${one.section} `), make("q", { lang: "zh" }, one.quote), make("p", { class: "st-note" }, one[S.language])), make("td", {}, value(one.document, one.unit)), make("td", {}, value(one.estimate, one.unit)), make("td", {}, ...measuredCell(one.measured)),
       make("td", {}, make("span", { class: `st-pill ${{ agrees: "completed", conditional: "stopped", contradicts: "failed" }[one.verdict]}` }, word(`memory_verdict.${one.verdict}`)), one.setup ? make("button", { type: "button", class: "st-link", onclick: () => { M.reset({ ...one.setup, model: one.model }); document.getElementById("memory-verdict").scrollIntoView({ block: "center" }); } }, word("memory_load")) : "")));
     return make("details", { class: "st-card", id: "memory-document" }, make("summary", {}, word("memory_document")), make("p", { class: "st-note" }, word("memory_document_note")),
-      make("div", { class: "st-scroll" }, make("table", { class: "st-memory-table" }, make("thead", {}, head(word("memory_figure"), word("memory_says"), word("memory_estimate"), word("memory_measured"), word("memory_verdict"))), make("tbody", {}, ...rows))));
+      make("div", { class: "st-scroll" }, make("table", { class: "st-memory-table figures" }, make("thead", {}, head(word("memory_figure"), word("memory_says"), word("memory_estimate"), word("memory_measured"), word("memory_verdict"))), make("tbody", {}, ...rows))));
   }
 
   function measured() {

@@ -98,7 +98,13 @@
     const general = data.general_wanted ? [["train_general_examples", S.number(data.general_examples) + short]] : [];
     const rows = [["train_examples", S.number(data.examples)], ...general, ["train_eval_examples", S.number(data.eval_examples)], ["train_steps", S.number(data.steps)], ["train_trained", S.method(data)], ...weights(data), ["train_queue", data.ahead ? S.number(data.ahead) : word("train_nobody")]];
     const card = data.memory, gib = (bytes) => `${S.number(bytes / 1073741824, 1)} GiB`;
-    if (card) rows.push(["train_memory", card.card ? `${gib(card.needed)} · ${word(card.fits ? "train_memory_fits" : "train_memory_lacks")}` : gib(card.needed)]);
+    if (data.time) rows.push(["train_time", make("span", { id: "plan-time" }, `${data.time.at_most ? "≤" : "≈"} ${S.duration(data.time.seconds)}`, make("em", {}, ` ${data.time.jobs ? S.say("train_time_jobs", { jobs: data.time.jobs }) : word("train_time_rough")}`))]);
+    if (card) {
+      const wish = { ...card.wish, ...(data.time?.tokens ? { data: { name: "", tokens: data.time.tokens } } : {}) };
+      const fits = card.card ? ` · ${word(card.fits ? "train_memory_fits" : "train_memory_lacks")}` : "";
+      rows.push(["train_memory", make("span", { id: "plan-memory" }, `${gib(card.needed)}${fits} · ${word(`memory_phase.${card.phase}`)} `,
+        make("a", { class: "st-link", href: S.memory.address(wish), onclick: (event) => { if (event.ctrlKey || event.metaKey) return; event.preventDefault(); S.memory.open(wish); } }, word("train_memory_why")))]);
+    }
     element.replaceChildren(make("div", { class: "st-card" }, head(word("train_ready"), "completed"), make("p", { class: "st-note" }, word(`objective.${data.objective}`)),
       data.high_rate ? make("p", { class: "st-today", id: "high-rate" }, S.say("train_high_rate", { limit: data.high_rate })) : null,
       make("dl", { class: "st-facts" }, ...rows.flatMap(([key, value]) => [make("dt", {}, word(key)), make("dd", {}, value)]))));
