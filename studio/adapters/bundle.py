@@ -16,7 +16,8 @@ from studio.errors import UserError
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
              "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt")  # fmt: skip
-WANTED = (CONFIG, WEIGHTS, *TOKENIZER)
+ORIGIN = "origin.json"  # where it comes from another studio
+WANTED = (CONFIG, WEIGHTS, ORIGIN, *TOKENIZER)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MOST_FILES = 1000
 

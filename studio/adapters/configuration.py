@@ -31,8 +31,11 @@ class Stated:
         return KINDS[self.peft_type]
 
 
-def read_configuration(text: bytes) -> Stated:
-    """Check adapter_config.json. Raises UserError naming the setting that cannot be used here."""
+def read_configuration(text: bytes, *, any_task: bool = False) -> Stated:
+    """Check adapter_config.json. Raises UserError naming the setting that cannot be used here.
+
+    `any_task`: also one that does not write, such as a reward model.
+    """
     config = _parsed(text)
     peft_type = config.get("peft_type")
     if not isinstance(peft_type, str) or peft_type not in KINDS:
@@ -40,7 +43,7 @@ def read_configuration(text: bytes) -> Stated:
             f"The adapter is of the kind {str(peft_type)[:40]!r}, which cannot be used here.",
             f"Known are {', '.join(KINDS)}.",
         )
-    if config.get("task_type") not in (None, "CAUSAL_LM"):
+    if not any_task and config.get("task_type") not in (None, "CAUSAL_LM"):
         raise UserError(
             f"The adapter is made for the task {str(config['task_type'])[:40]!r}; only CAUSAL_LM can be talked to.",
             "Choose an adapter that writes text.",

@@ -1,5 +1,6 @@
 """An adapter from outside → the folder that a job would have left. Runs in a child: what it reads may be anything."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ def take_in(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     with open_bundle(paths, request["limit"]) as bundle:
         stated = read_configuration(_small(bundle, CONFIG))
         base_name, base_folder = _base(stated, request["base_model"], request["bases"])
+        _check_origin(bundle, base_folder, base_name)
         tell(0.02, {"phase": "copying", "tuner": stated.kind.tuner, "base_model": base_name})
         _copy(bundle, adapter / WEIGHTS, request["limit"], tell)
         base = BaseShapes(base_folder, _shown(base_name))
@@ -95,6 +97,24 @@ def _base(stated: Stated, chosen: str, bases: dict[str, str]) -> tuple[str, Path
     raise UserError(
         f"The adapter {trained}.", "Choose its base model from the list; it is compared with the adapter's shapes."
     )
+
+
+def _check_origin(bundle: Bundle, base_folder: Path, base_name: str) -> None:
+    """What a studio notes beside an adapter tells two base models of one shape apart. Raises UserError."""
+    if names.ORIGIN not in bundle.members:
+        return
+    try:
+        origin = json.loads(_small(bundle, names.ORIGIN).decode("utf-8"))
+    except (ValueError, RecursionError):
+        origin = None
+    if not isinstance(origin, dict):
+        raise UserError(f"{names.ORIGIN} is not valid JSON.", "Copy it again, or leave it out.")
+    told = origin.get("base_fingerprint")
+    if told and told != fingerprint(base_folder):
+        raise UserError(
+            f"The adapter was trained on other weights than those of {_shown(base_name)}, which has the same shape.",
+            f"Choose the base it was trained on: {str(origin.get('base_model'))[:80]!r}.",
+        )
 
 
 def _copy(bundle: Bundle, target: Path, limit: int, tell: Tell) -> None:

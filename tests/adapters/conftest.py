@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from studio.adapters.bundle import CONFIG, WEIGHTS
+from studio.adapters.manifest import write_manifest
 from studio.methods.tuners import TUNERS
 
 OPTIONS = {"adalora": {"init_r": 6}, "lora": {"r": 4, "target_modules": "q_v"}}
@@ -57,3 +58,20 @@ def rewrite_tensors(folder: Path, change) -> None:
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
     save_file(tensors, folder / WEIGHTS)
+
+
+def lora_files(folder: Path, *, rank: int = 2, seed: int = 0) -> Path:
+    """A LoRA adapter of the tiny model's first layer, made without torch, as a job leaves it."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    shapes = {"A": (rank, 64), "B": (64, rank)}
+    tensors = {key.format(part): random.normal(size=shape).astype(np.float32) for part, shape in shapes.items()}
+    save_file(tensors, folder / WEIGHTS)
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (folder / CONFIG).write_text(json.dumps(config))
+    write_manifest(folder)
+    return folder

@@ -1,6 +1,7 @@
 """An adapter from outside becomes what a job would have left, or is refused in a sentence and leaves nothing."""
 
 import json
+import shutil
 import threading
 import zipfile
 from types import SimpleNamespace
@@ -249,6 +250,16 @@ def test_a_base_that_is_not_here_is_asked_for(bring, copy_of, tmp_path):
     assert bring(folder, bases={"mine": other}, base_model="mine").says_base == "somebody/large-model"
 
 
+def test_other_weights_of_the_same_shape_are_refused_when_a_studio_noted_them(bring, outside, tmp_path, tiny_model):
+    again = tmp_path / "exported"
+    shutil.copytree(outside["lora"], again)
+    (again / ORIGIN).write_text(json.dumps({"base_model": "theirs", "base_fingerprint": fingerprint(tiny_model)}))
+    assert bring(again).base_model == "tiny"
+    other = make_tiny_model(tmp_path / "same-shape", seed=6)
+    with pytest.raises(UserError, match="trained on other weights"):
+        bring(again, bases={"mine": other}, base_model="mine")
+
+
 def test_a_pickle_is_refused_and_one_beside_the_weights_is_left(bring, copy_of):
     folder = copy_of("lora")
     (folder / "training_args.bin").write_bytes(b"\x80\x04cposix\nsystem\n")
@@ -346,8 +357,6 @@ def test_a_template_that_cannot_be_rendered_is_refused(bring, copy_of, tiny_mode
 @pytest.fixture
 def fake_hub(monkeypatch, outside):
     """A Hub that has one adapter, and one in pickle."""
-    import shutil
-
     import huggingface_hub
 
     files = {"me/lora": {CONFIG: 900, WEIGHTS: 20_000}, "me/old": {CONFIG: 900, "adapter_model.bin": 20_000}}
