@@ -14,7 +14,7 @@ from studio.adapters.record import ImportedAdapters, ImportSource
 from studio.base_models import HUB_ID
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
-from studio.jobs.adapter_shelf import base_folder, bases_here, inspect, shelf
+from studio.jobs.adapter_shelf import bases_here, inspect, shelf
 from studio.jobs.studio import Studio, open_studio
 from studio.settings import read_settings
 
@@ -49,7 +49,7 @@ def import_adapter(
             [folder],
             studio.workspace,
             source=source,
-            bases=_bases(studio, base),
+            bases=bases_here(studio.workspace, studio.model_roots, base),
             base_model=base,
             name=name,
             limit=studio.settings.upload_limit_mb * 1024**2,
@@ -99,13 +99,6 @@ def _brought(path: str, studio: Studio) -> Iterator[tuple[Path, ImportSource]]:
         yield folder, ImportSource(kind="hub", name=path)
     finally:
         shutil.rmtree(folder.parent, ignore_errors=True)
-
-
-def _bases(studio: Studio, base: str) -> dict[str, Path]:
-    """The bases that are known, and the one that was named."""
-    found = bases_here(studio.workspace, studio.model_roots)
-    folder = base_folder(studio.workspace, base, studio.model_roots)
-    return {**found, base: folder} if folder is not None else found
 
 
 def _words(report: dict[str, Any]) -> str:

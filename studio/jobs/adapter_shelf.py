@@ -94,10 +94,10 @@ def named(value: Any) -> str:
     return str(value.get("name", "")) if isinstance(value, dict) else str(value or "")
 
 
-def bases_here(workspace: Workspace, roots: tuple[Path, ...] | None) -> dict[str, Path]:
-    """The base models on this machine that the studio knows of: the starter and what jobs and adapters name."""
+def bases_here(workspace: Workspace, roots: tuple[Path, ...] | None, also: str = "") -> dict[str, Path]:
+    """The base models on this machine that are known: the starter, what jobs and adapters name, and `also`."""
     used = [str(values.get("base_model", "")) for values in job_specs(workspace).values()]
-    used += [record.base_model for record in ImportedAdapters(workspace).records()]
+    used += [record.base_model for record in ImportedAdapters(workspace).records()] + [also]
     found = {}
     for name in dict.fromkeys(["starter", *used]):
         folder = base_folder(workspace, "starter" if name == STARTER else name, roots)

@@ -74,10 +74,11 @@ class FrontPage:
         return "\n".join(lines).encode()
 
 
-STYLES = ("studio.css", "data.css", "methods.css", "memory.css")
+STYLES = ("studio.css", "data.css", "methods.css", "memory.css", "adapters.css")
 SCRIPTS = (
     "studio.js", "widgets.js", "charts.js", "data.js", "data_import.js", "data_mapping.js", "data_audit.js",
-    "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js",
+    "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js", "adapters.js",
+    "adapter_import.js", "adapter_inspect.js", "lineage.js",
 )  # fmt: skip
 
 

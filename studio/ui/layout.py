@@ -1,11 +1,11 @@
-"""The page: a sidebar with the jobs and the machine, five tabs beside it."""
+"""The page: a sidebar with the jobs and the machine, the tabs beside it."""
 
 import gradio as gr
 
 from studio.jobs.studio import Studio
 from studio.ui.data_room import DataRoom
 from studio.ui.i18n import word
-from studio.ui.tabs import data, jobs, memory, playground, train
+from studio.ui.tabs import adapters, data, jobs, memory, playground, train
 from studio.ui.widgets import widget
 
 
@@ -28,6 +28,8 @@ def build_blocks(studio: Studio, room: DataRoom) -> gr.Blocks:
                 memory.build()
             with gr.Tab(word("tab_jobs"), id="jobs", elem_id="tab-jobs"):
                 jobs.build()
+            with gr.Tab(word("tab_adapters"), id="adapters", elem_id="tab-adapters"):
+                adapters.build(studio)
             with gr.Tab(word("tab_playground"), id="playground", elem_id="tab-playground") as play_page:
                 play_tab = playground.build(studio)
         data.wire(room, data_tab, blocks, tabs, train_tab)

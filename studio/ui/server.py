@@ -31,17 +31,13 @@ def build_app(studio: Studio) -> FastAPI:
     import gradio as gr
 
     from studio.ui.data_room import DataRoom
-    from studio.ui.dataset_routes import DatasetRoutes
     from studio.ui.feedback import bug_response, user_error_response
     from studio.ui.files import mount_files, version
     from studio.ui.front_page import FrontPage
     from studio.ui.guard import Guard
     from studio.ui.i18n import translation
-    from studio.ui.job_routes import JobRoutes
     from studio.ui.layout import build_blocks
-    from studio.ui.live import LiveRoutes
-    from studio.ui.memory_room import MemoryRoom
-    from studio.ui.memory_routes import MemoryRoutes
+    from studio.ui.routes import all_routers
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -49,8 +45,8 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_exception_handler(Exception, bug_response)
     app.add_api_route("/healthz", partial(health, studio))
     room = DataRoom(studio)
-    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), MemoryRoutes(MemoryRoom(studio))):
-        app.include_router(routes.router())
+    for router in all_routers(studio, room):
+        app.include_router(router)
     mount_files(app)
     blocks = build_blocks(studio, room).queue(api_open=False)
     gr.mount_gradio_app(

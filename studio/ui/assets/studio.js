@@ -64,7 +64,7 @@
   };
 
   /* ---- address: ?tab=&job= ---- */
-  const TABS = ["data", "train", "memory", "jobs", "playground"];
+  const TABS = ["data", "train", "memory", "jobs", "adapters", "playground"];
   S.address = (changes) => {
     const url = new URL(location.href);
     for (const [name, value] of Object.entries(changes)) value ? url.searchParams.set(name, value) : url.searchParams.delete(name);

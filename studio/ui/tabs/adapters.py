@@ -1,0 +1,12 @@
+"""Adapters: what can be done with them beside talking to them. It lays out the sections in their order."""
+
+from studio.jobs.studio import Studio
+from studio.ui.tabs import adapter_import, adapter_inspect, adapter_list, lineage
+
+
+def build(studio: Studio) -> None:
+    """Layout: the sections ask /api/adapters by themselves."""
+    adapter_list.build()
+    adapter_import.build(studio)
+    adapter_inspect.build()
+    lineage.build()
