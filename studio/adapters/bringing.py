@@ -84,4 +84,4 @@ def checked_hub_id(hub_id: str) -> str:
 def _title(source_name: str) -> str:
     stem = source_name.rstrip("/").rpartition("/")[2]
     shown = "".join(one for one in stem.removesuffix(".zip") if one.isprintable())
-    return shown[:80].strip() or "adapter"
+    return "adapter" if shown.startswith("adapter_") else shown[:80].strip() or "adapter"

@@ -155,7 +155,7 @@ def test_everything_fits_a_phone(browser, served, scheme):
     for visit in visiting(browser, served, **phone):
         page = visit.open()
         page.wait_for_timeout(1500)
-        for tab in ("data", "train", "memory", "jobs", "playground"):
+        for tab in ("data", "train", "memory", "jobs", "adapters", "playground"):
             page.evaluate("name => Studio.openTab(name)", tab)
             page.wait_for_function("name => Studio.tab() === name", arg=tab)
             page.wait_for_timeout(600)

@@ -85,7 +85,7 @@
         S.kpi(word("adapters_norm"), exact(entry.norm), word("adapters_norm_note")), S.kpi(word("adapters_relative"), percent(entry.relative), report.base_here ? word("adapters_relative_note") : word("adapters_base_away")),
         S.kpi(word("adapters_effective_rank"), mean === null ? "–" : S.number(mean, 1), mean === null ? word("adapters_no_rank") : A.say("adapters_of_rank", { r: Math.max(...entry.layers.map((row) => row.rank || 0)) })),
         S.kpi(word("adapters_strongest"), strongest.part.split(".").pop(), strongest.layer === null ? strongest.module : A.say("adapters_layer", { n: strongest.layer }))),
-      ...which, make("div", { class: "st-heat-bar" }, A.field(word("adapters_measure"), menu("inspect-measure", usable.map((key) => [key, word(`adapters_measure_${key}`)]), measure, (chosen) => { measure = chosen; }))),
+      make("div", { class: "st-heat-bar" }, ...which, A.field(word("adapters_measure"), menu("inspect-measure", usable.map((key) => [key, word(`adapters_measure_${key}`)]), measure, (chosen) => { measure = chosen; }))),
       make("div", { class: "st-heat", id: "plot-layers" }), make("p", { class: "st-note" }, word(`adapters_measure_${measure}_help`)), make("div", { class: "st-spectrum", id: "plot-spectrum" })];
     }
 
@@ -96,23 +96,22 @@
       return { margin: { l: 8, r: 8, t: 8, b: 8 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "Inter Variable, sans-serif", size: 12, color: text }, hoverlabel: { bgcolor: A.colour("--st-card"), bordercolor: A.colour("--st-line"), font: { color: A.colour("--body-text-color") } }, ...more, xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis } };
     };
     const settings = { displayModeBar: false, responsive: true };
-    /** One cell a module: layers down, parts across; modules outside the layers come first. */
+    /** One cell a module: layers across, parts down; modules outside the layers come first. */
     function grid(rows, read) {
       const parts = [...new Set(rows.map((row) => row.part))], layers = [...new Set(rows.map((row) => (row.layer === null ? "–" : String(row.layer))))];
       const last = parts.map((part) => part.split(".").pop()), label = parts.map((part, index) => (last.filter((name) => name === last[index]).length > 1 ? part : last[index]));
-      const cells = layers.map(() => parts.map(() => null)), modules = layers.map(() => parts.map(() => ""));
+      const cells = parts.map(() => layers.map(() => null)), modules = parts.map(() => layers.map(() => ""));
       for (const row of rows) {
-        const y = layers.indexOf(row.layer === null ? "–" : String(row.layer)), x = parts.indexOf(row.part);
+        const x = layers.indexOf(row.layer === null ? "–" : String(row.layer)), y = parts.indexOf(row.part);
         cells[y][x] = read(row);
         modules[y][x] = row.module;
       }
-      return { x: label, y: layers, z: cells, customdata: modules };
+      return { x: layers, y: label, z: cells, customdata: modules };
     }
     const rising = () => [[0, A.colour("--st-hover")], [1, A.colour("--st-c1")]];
     const both = () => [[0, A.colour("--st-c2")], [0.5, A.colour("--st-hover")], [1, A.colour("--st-c1")]];
     const heat = (cells, more) => ({ type: "heatmap", hoverongaps: false, xgap: 1, ygap: 1, colorbar: { thickness: 10, outlinewidth: 0, tickfont: { color: A.colour("--st-muted"), size: 11 } }, ...cells, ...more });
-    const height = (rows) => Math.max(150, Math.min(900, 60 + 17 * rows));
-    const down = { autorange: "reversed", type: "category", title: { text: word("adapters_axis_layer") } };
+    const axes = (cells) => ({ height: Math.max(150, 76 + 24 * cells.y.length), xaxis: { type: "category", title: { text: word("adapters_axis_layer"), standoff: 4 } }, yaxis: { autorange: "reversed", type: "category" } });
     let painting = Promise.resolve();
     const paint = () => { painting = painting.then(paintAll); };
     async function paintAll() {
@@ -125,12 +124,12 @@
         await Plotly.react(at("plot-cosine"), [heat({ x: places, y: places, z: cosine }, { zmin: -1, zmax: 1, colorscale: both(), text, texttemplate: "%{text}", showscale: false, hovertemplate: "%{z:.4f}<extra></extra>" })], layout({ height: 110 + 46 * cosine.length, xaxis: ticks, yaxis: { ...ticks, autorange: "reversed" } }), settings);
         const [i] = pair.split("-"), rows = report.adapters[i].layers.filter((row) => row.module in report.pairs[pair]);
         const cells = grid(rows, (row) => report.pairs[pair][row.module]);
-        await Plotly.react(at("plot-pair"), rows.length ? [heat(cells, { zmin: -1, zmax: 1, colorscale: both(), hovertemplate: "%{customdata}: %{z:.4f}<extra></extra>" })] : [], layout({ height: height(cells.y.length), yaxis: down, annotations: rows.length ? [] : [{ text: word("adapters_no_pair"), showarrow: false }] }), settings);
+        await Plotly.react(at("plot-pair"), rows.length ? [heat(cells, { zmin: -1, zmax: 1, colorscale: both(), hovertemplate: "%{customdata}: %{z:.4f}<extra></extra>" })] : [], layout({ ...axes(cells), annotations: rows.length ? [] : [{ text: word("adapters_no_pair"), showarrow: false }] }), settings);
       }
       if (!at("plot-layers")) return;
       const entry = report.adapters[shown], cells = grid(entry.layers, (row) => row[measure]);
       const format = measure === "relative" ? ".4%" : ".4g";
-      await Plotly.react(at("plot-layers"), [heat(cells, { zmin: 0, colorscale: rising(), hovertemplate: `%{customdata}: %{z:${format}}<extra></extra>`, colorbar: { thickness: 10, outlinewidth: 0, tickformat: measure === "relative" ? ".2%" : ".3g", tickfont: { color: A.colour("--st-muted"), size: 11 } } })], layout({ height: height(cells.y.length), yaxis: down }), settings);
+      await Plotly.react(at("plot-layers"), [heat(cells, { zmin: 0, colorscale: rising(), hovertemplate: `%{customdata}: %{z:${format}}<extra></extra>`, colorbar: { thickness: 10, outlinewidth: 0, tickformat: measure === "relative" ? ".2%" : ".3g", tickfont: { color: A.colour("--st-muted"), size: 11 } } })], layout(axes(cells)), settings);
       const strongest = [...entry.layers].sort((a, b) => (b[measure] ?? 0) - (a[measure] ?? 0))[0];
       await spectrum(Plotly, at("plot-spectrum"), strongest);
       at("plot-layers").removeAllListeners?.("plotly_click");

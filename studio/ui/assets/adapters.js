@@ -121,7 +121,7 @@
   function row(entry) {
     const mine = entry.kind === "imported", made = new Date(entry.created);
     const buttons = [
-      entry.speaks ? A.button(word("jobs_chat"), () => S.chatWith(entry.name), "", { "data-do": "chat" }) : make("span", { class: "st-note" }, word("adapters_gives_marks")),
+      entry.speaks ? A.button(word("adapters_chat"), () => S.chatWith(entry.name), "", { "data-do": "chat" }) : make("span", { class: "st-note" }, word("adapters_gives_marks")),
       A.button(word("adapters_inspect"), () => A.inspect([entry.name]), "", { "data-do": "inspect" }),
       mine ? A.button(word("adapters_rename"), () => rename(entry), "quiet", { "data-do": "rename" }) : null,
       mine ? A.button(word("jobs_delete"), () => remove(entry.name, entry.title), "quiet", { "data-do": "delete" }) : null,
