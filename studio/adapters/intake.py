@@ -1,6 +1,7 @@
 """An adapter from outside → the folder that a job would have left. Runs in a child: what it reads may be anything."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +120,11 @@ def _check_origin(bundle: Bundle, base_folder: Path, base_name: str) -> None:
 
 def _copy(bundle: Bundle, target: Path, limit: int, tell: Tell) -> None:
     member, copied = bundle.members[WEIGHTS], 0
+    free = shutil.disk_usage(target.parent).free
+    if member.size > free:
+        raise UserError(
+            f"The adapter has {member.size / 1e6:,.0f} MB; {free / 1e6:,.0f} MB are free.", "Free some disk space."
+        )
     with member.open_bytes() as stream, target.open("wb") as output:
         while block := stream.read(BLOCK):
             copied += len(block)

@@ -21,7 +21,7 @@ class ImportSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: SourceKind
-    name: str
+    name: str = Field(max_length=300)
 
 
 class AdapterRecord(BaseModel):

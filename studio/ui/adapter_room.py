@@ -70,7 +70,9 @@ class AdapterRoom:
             time.sleep(0.1)  # a large one is moved into its place after the upload was answered
         files = tuple(self.studio.workspace.uploaded_file(path) for path in paths)
         title = files[0].name if len(files) == 1 else f"{files[0].name} + {len(files) - 1}"
-        return self._start(Wish(source=ImportSource(kind="upload", name=title), paths=files, base=base, name=name))
+        return self._start(
+            Wish(source=ImportSource(kind="upload", name=title[-300:]), paths=files, base=base, name=name)
+        )
 
     def start_folder(self, root: int, path: str, *, base: str, name: str) -> str:
         """Begin the import of a folder or zip that the operator offers. Raises UserError."""
