@@ -56,7 +56,7 @@ def model_folder(name: str, models: Path, roots: tuple[Path, ...] | None = None)
 def read_facts(name: str, folder: Path) -> BaseModelFacts:
     """The facts of a model folder, after checking that it is complete and harmless. Raises UserError."""
     config = read_config(folder)
-    files = _weight_files(folder)
+    files = weight_files(folder)
     if not (folder / "tokenizer.json").is_file():
         raise UserError(f"{name} has no tokenizer.json.", "Download the model's tokenizer as well.")
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
@@ -100,7 +100,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def fingerprint(folder: Path) -> str:
     """A hash that tells one base model's weights from another's: every file's header and 16 samples of 64 KiB."""
     digest = hashlib.sha256()
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         size = file.stat().st_size
         with file.open("rb") as stream:
             header = stream.read(8)
@@ -109,6 +109,26 @@ def fingerprint(folder: Path) -> str:
                 stream.seek(index * max(0, size - SAMPLE_BYTES) // (FINGERPRINT_SAMPLES - 1))
                 digest.update(stream.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model, all there. Raises UserError naming what is missing."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise UserError(f"{folder.name} lacks the weight file {missing[0]}.", "Download the model again.")
+        return [folder / name for name in names]
+    files = sorted(folder.glob("*.safetensors"))
+    if not files and list(folder.glob("*.bin")) + list(folder.glob("*.pt")):
+        raise UserError(
+            f"{folder.name} has its weights as pickle, which can run code and is not accepted.",
+            "Choose a model with .safetensors files.",
+        )
+    if not files:
+        raise UserError(f"{folder.name} has no .safetensors weights.", "Choose a folder with model weights.")
+    return files
 
 
 def _local_folder(path: Path, roots: tuple[Path, ...] | None) -> Path:
@@ -130,30 +150,10 @@ def _cached_snapshot(hub_id: str) -> Path | None:
         return None
     folder = Path(config).parent
     try:
-        _weight_files(folder)
+        weight_files(folder)
     except UserError:
         return None  # begun, not finished: the download goes on where it stopped
     return folder
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model, all there. Raises UserError naming what is missing."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise UserError(f"{folder.name} lacks the weight file {missing[0]}.", "Download the model again.")
-        return [folder / name for name in names]
-    files = sorted(folder.glob("*.safetensors"))
-    if not files and list(folder.glob("*.bin")) + list(folder.glob("*.pt")):
-        raise UserError(
-            f"{folder.name} has its weights as pickle, which can run code and is not accepted.",
-            "Choose a model with .safetensors files.",
-        )
-    if not files:
-        raise UserError(f"{folder.name} has no .safetensors weights.", "Choose a folder with model weights.")
-    return files
 
 
 def _parameters(file: Path) -> int:

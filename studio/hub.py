@@ -1,11 +1,17 @@
 """The model hub, in sentences: whether a model is there, and why not."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from studio.errors import UserError
 
 FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
          "tokenizer*", "special_tokens_map.json", "*.jinja", "vocab.*", "merges.txt")  # fmt: skip
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "tokenizer.json", "tokenizer_config.json",
+                 "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
 
 
 def check_hub_model(hub_id: str, timeout: float) -> None:
@@ -57,6 +63,59 @@ def download(hub_id: str, folder: Path | None = None) -> Path:
             f"{hub_id} could not be fetched: the connection broke.", "Press Resume to go on where it stopped."
         ) from None
     return Path(path)
+
+
+def adapter_bytes(hub_id: str, limit: int) -> int:
+    """How many bytes an adapter of the Hub has. Raises UserError when it is none, a pickle, or more than `limit`."""
+    from huggingface_hub import HfApi
+
+    with _adapter_errors(hub_id):
+        siblings = HfApi().model_info(hub_id, files_metadata=True).siblings or []
+    sizes = {one.rfilename: one.size or 0 for one in siblings}
+    _check_adapter_files(hub_id, sizes, limit)
+    return sum(sizes.get(name, 0) for name in ADAPTER_FILES)
+
+
+def download_adapter(hub_id: str, folder: Path) -> None:
+    """Fetch an adapter's configuration, safetensors and tokenizer into `folder`. Raises UserError."""
+    from huggingface_hub import snapshot_download
+
+    with _adapter_errors(hub_id):
+        snapshot_download(hub_id, allow_patterns=list(ADAPTER_FILES), local_dir=folder)
+
+
+@contextmanager
+def _adapter_errors(hub_id: str) -> Iterator[None]:
+    import httpx
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise_for_status(error.response.status_code if error.response is not None else 500, hub_id)
+        raise
+    except (LocalEntryNotFoundError, httpx.HTTPError, ConnectionError):
+        raise UserError(
+            f"The Hub does not answer, so {hub_id} cannot be fetched.", "Check the network, or upload the files."
+        ) from None
+
+
+def _check_adapter_files(hub_id: str, sizes: dict[str, int], limit: int) -> None:
+    """Raise UserError unless the repository has an adapter in safetensors that is not too large."""
+    if ADAPTER_WEIGHTS not in sizes and any(name.endswith((".bin", ".pt", ".pth")) for name in sizes):
+        raise UserError(
+            f"{hub_id} has its weights as pickle, which can run code and is not accepted.",
+            "Choose an adapter with .safetensors files.",
+        )
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if name not in sizes:
+            raise UserError(f"{hub_id} has no {name}: it is no adapter.", "Check the spelling: organisation/adapter.")
+    size = sum(sizes.get(name, 0) for name in ADAPTER_FILES)
+    if size > limit:
+        raise UserError(
+            f"{hub_id} has {size / 1e6:,.0f} MB; at most {limit / 1e6:,.0f} MB are taken.",
+            "Ask for STUDIO_UPLOAD_LIMIT_MB to be raised.",
+        )
 
 
 def read_config(hub_id: str, timeout: float) -> dict[str, object]:

@@ -23,7 +23,7 @@ SETTINGS: tuple[tuple[str, str, str], ...] = (
         "",
         "Folders (separated by colons) whose models may be used when others can reach the page.",
     ),
-    ("STUDIO_DATA_ROOTS", "", "Folders (separated by colons) of this machine whose files the Data tab offers."),
+    ("STUDIO_DATA_ROOTS", "", "Folders (separated by colons) of this machine whose files Data and Adapters offer."),
     ("STUDIO_UPLOAD_LIMIT_MB", "2048", "Largest file that can be uploaded, in megabytes."),
     (
         "STUDIO_REMOTE_URL",

@@ -113,6 +113,10 @@ class Workspace:
     def adapter(self, adapter_id: str) -> Path:
         return self.adapters / check_id(adapter_id, "adapter")
 
+    def base_norms(self, fingerprint: str) -> Path:
+        """Where the norms of a base model's weights are kept, by its fingerprint."""
+        return self.adapters / ".base-norms" / f"{check_id(fingerprint, 'base model')}.json"
+
     def adapter_folder(self, name: str) -> Path:
         """Where the adapter should lie that `name` means: a job, JOB@STEP (a checkpoint of it), or an imported adapter.
 

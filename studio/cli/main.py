@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from studio import __version__
-from studio.cli import api_key, chat, code, data, jobs, memory, merge, sweep, votes
+from studio.cli import adapters, api_key, chat, code, data, jobs, memory, merge, sweep, votes
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
 from studio.jobs.presets import read_presets
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(votes.app, name="votes")
 app.command()(jobs.train)
 app.command()(sweep.sweep)

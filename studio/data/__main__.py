@@ -1,24 +1,20 @@
 """The child process that touches foreign files: `python -m studio.data TASK`, request on stdin, answer on stdout.
 
-The answer is one JSON line, {"answer": …} or {"user_error": …}; lines {"progress": share, "known": …} may precede it.
+See studio/data/child.py for what goes over the pipe.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from studio.data import dataset
 from studio.data.auditing import audit_dataset
 from studio.data.chat_template import IGNORED, ChatTokenizer, Sequence, tokenize
+from studio.data.child import Request, answer
 from studio.data.conversion import Tell
-from studio.data.isolation import limit_this_process
 from studio.data.mapping import ColumnMapping
 from studio.data.snapshots import take_snapshot
-from studio.errors import UserError
-
-Request = dict[str, Any]
 
 
 def convert(request: Request, tell: Tell) -> Any:
@@ -96,28 +92,5 @@ def _texts(sequence: Sequence, tokenizer: ChatTokenizer) -> list[tuple[str, bool
     return shown
 
 
-def main() -> int:
-    """Run one task; a UserError becomes an answer and exit code 2, a bug a traceback and exit code 1."""
-    task = sys.argv[1]
-    limit_this_process(task)
-    request = json.load(sys.stdin)
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not get between the lines
-
-    def tell(share: float, known: dict[str, Any]) -> None:
-        _say(answers, {"progress": share, "known": known})
-
-    try:
-        _say(answers, {"answer": TASKS[task](request, tell)})
-    except UserError as error:
-        _say(answers, {"user_error": {"message": error.message, "hint": error.hint}})
-        return 2
-    return 0
-
-
-def _say(stream: IO[str], message: dict[str, Any]) -> None:
-    stream.write(json.dumps(message) + "\n")
-    stream.flush()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer(TASKS))

@@ -70,7 +70,7 @@ class Desk:
                 cancelled=cancelled,
             ).model_dump()
 
-        return self._start("import", work)
+        return self.start("import", work)
 
     def start_hub_import(
         self, hub_id: str, file: Path, *, subset: str = "", split: str = "train", limit: int = 1000
@@ -78,11 +78,11 @@ class Desk:
         """Begin to fetch rows of the Hub into `file` and to read them; returns the task's id."""
 
         def work(told: Told, cancelled: threading.Event) -> dict[str, Any]:
-            request = {"hub_id": hub_id, "subset": subset, "split": split, "limit": limit}
+            request: dict[str, Any] = {"hub_id": hub_id, "subset": subset, "split": split, "limit": limit}
             run_isolated("fetch", told=told, cancelled=cancelled, online=True, file=str(file), **request)
             return import_file(file, self._workspace, told=told, cancelled=cancelled).model_dump()
 
-        return self._start("import", work)
+        return self.start("import", work)
 
     def start_audit(
         self,
@@ -112,8 +112,8 @@ class Desk:
         try:
             kept = self.recount(dataset_id, base_model, model_folder, chat_template, max_length)
         except UserError:
-            return self._start("audit", work)
-        return self._start("audit", lambda told, cancelled: kept)
+            return self.start("audit", work)
+        return self.start("audit", lambda told, cancelled: kept)
 
     def recount(
         self, dataset_id: str, base_model: str, model_folder: Path, chat_template: str, max_length: int
@@ -126,6 +126,19 @@ class Desk:
             max_length=max_length,
             context_length=context_of(model_folder),
         )
+
+    def start(self, kind: str, work: Callable[[Told, threading.Event], dict[str, Any]]) -> str:
+        """Begin any work that tells how far it is and ends when it is cancelled; returns the task's id."""
+        task = Task(secrets.token_hex(8), kind)
+        with self._lock:
+            ended = [one.id for one in self._tasks.values() if one.state != "running"]
+            for old in ended[: max(0, len(self._tasks) - MOST_KEPT + 1)]:
+                del self._tasks[old]
+            if len(self._tasks) >= MOST_KEPT:
+                raise UserError("Too much is being read at once.", "Wait until some of it is done.")
+            self._tasks[task.id] = task
+        threading.Thread(target=self._run, args=(task, work), name=f"task-{task.id}", daemon=True).start()
+        return task.id
 
     def view(self, task_id: str) -> dict[str, Any]:
         """How far a task is, as plain data. Raises UserError for an id that is not known."""
@@ -157,18 +170,6 @@ class Desk:
         if task is None:
             raise UserError("That work is not known any more.", "Start it again.")
         return task
-
-    def _start(self, kind: str, work: Callable[[Told, threading.Event], dict[str, Any]]) -> str:
-        task = Task(secrets.token_hex(8), kind)
-        with self._lock:
-            ended = [one.id for one in self._tasks.values() if one.state != "running"]
-            for old in ended[: max(0, len(self._tasks) - MOST_KEPT + 1)]:
-                del self._tasks[old]
-            if len(self._tasks) >= MOST_KEPT:
-                raise UserError("Too much is being read at once.", "Wait until some of it is done.")
-            self._tasks[task.id] = task
-        threading.Thread(target=self._run, args=(task, work), name=f"task-{task.id}", daemon=True).start()
-        return task.id
 
     def _run(self, task: Task, work: Callable[[Told, threading.Event], dict[str, Any]]) -> None:
         def told(share: float, known: dict[str, Any]) -> None:

@@ -23,7 +23,8 @@ from studio.settings import worker_environment
 from studio.workspace import Workspace, new_id
 
 # Seconds that a task may take, of the processor and by the clock. Long ones show progress and can be cancelled.
-SECONDS = {"render": 60, "convert": 1800, "fetch": 3600, "audit": 7200, "snapshot": 1800}
+SECONDS = {"render": 60, "convert": 1800, "fetch": 3600, "audit": 7200, "snapshot": 1800, "adapter": 3600,
+           "adapter_of_hub": 7200}  # fmt: skip
 SILENCE = 120  # seconds: a task that says nothing for so long hangs (a template or a file that never ends)
 ADDRESS_SPACE = 8 * 1024**3  # bytes; shared libraries are mapped into it, so it is more than what may be filled
 
@@ -100,13 +101,14 @@ def run_isolated(
     told: Told | None = None,
     cancelled: threading.Event | None = None,
     online: bool = False,
+    module: str = "studio.data",
     **request: Any,
 ) -> dict[str, Any]:
-    """Run one task of studio.data.__main__ in a child and return its answer. Raises UserError, Cancelled.
+    """Run one task of a module's __main__ in a child and return its answer. Raises UserError, Cancelled.
 
     `told(share done, what is known so far)` is called in this thread; `cancelled` ends the child when it is set.
     """
-    command = [sys.executable, "-m", "studio.data", task]
+    command = [sys.executable, "-m", module, task]
     environment = {**worker_environment(), "HF_HUB_OFFLINE": "0" if online else "1"}
     with tempfile.TemporaryFile() as errors:
         try:

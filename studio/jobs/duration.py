@@ -35,13 +35,14 @@ def duration(
     """
     examples = steps * spec.per_device_train_batch_size * spec.gradient_accumulation_steps
     tokens = round(examples * tokens_per_example) if tokens_per_example else None
-    done = [view for view in views if view.status == "completed" and _kind(view.spec) == _kind(spec)]
-    paces = [pace for view in done if _same_step(view.spec, spec) and (pace := view.state.seconds_per_step)]
+    ended = [(view, view.spec) for view in views if view.status == "completed"]
+    done = [(view, own) for view, own in ended if isinstance(own, TrainSpec) and _kind(own) == _kind(spec)]
+    paces = [pace for view, own in done if _same_step(own, spec) and (pace := view.state.seconds_per_step)]
     if paces:
         return Duration(seconds=steps * median(paces), jobs=len(paces), tokens=tokens)
     if OBJECTIVES[spec.objective.name].rewarded:
         return None  # how long the answers become is not known before
-    speeds = [speed for view in done if (speed := _tokens_per_second(view))]
+    speeds = [speed for view, _ in done if (speed := _tokens_per_second(view))]
     if speeds and tokens:
         return Duration(seconds=tokens / median(speeds), jobs=len(speeds), tokens=tokens)
     if card_speed:

@@ -24,8 +24,6 @@ from studio.settings import Settings, prepare_ui_environment
 if TYPE_CHECKING:
     import gradio as gr
 
-    from studio.ui.data_room import DataRoom
-
 
 def build_app(studio: Studio) -> FastAPI:
     """The whole application for one studio. Importing Gradio takes most of the start, so it is done in here."""
@@ -41,14 +39,15 @@ def build_app(studio: Studio) -> FastAPI:
     from studio.ui.layout import build_blocks
     from studio.ui.openai_routes import mount_openai
     from studio.ui.play_routes import PlayRoutes
+    from studio.ui.routes import all_routers
     from studio.ui.theme import build_theme
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(UserError, user_error_response)
     app.add_api_route("/healthz", partial(health, studio))
     room, play = DataRoom(studio), PlayRoutes(studio)
-    _include_routes(app, studio, room)
-    app.include_router(play.router())
+    for router in (*all_routers(studio, room), play.router()):
+        app.include_router(router)
     mount_openai(app, studio)
     mount_files(app)
     blocks = build_blocks(studio, room, play.desk).queue(api_open=False)
@@ -73,22 +72,6 @@ def build_app(studio: Studio) -> FastAPI:
     app.add_middleware(FrontPage, version=version(), with_logout=bool(studio.settings.password))
     app.add_middleware(Guard, settings=studio.settings, workspace=studio.workspace)
     return app
-
-
-def _include_routes(app: FastAPI, studio: Studio, room: "DataRoom") -> None:
-    """Our own routes below /api."""
-    from studio.ui.arena_routes import ArenaRoutes
-    from studio.ui.dataset_routes import DatasetRoutes
-    from studio.ui.job_routes import JobRoutes
-    from studio.ui.live import LiveRoutes
-    from studio.ui.memory_room import MemoryRoom
-    from studio.ui.memory_routes import MemoryRoutes
-    from studio.ui.merge_routes import MergeRoutes
-
-    memory = MemoryRoutes(MemoryRoom(studio))
-    merges, arena = MergeRoutes(studio), ArenaRoutes(studio)
-    for routes in (LiveRoutes(studio), DatasetRoutes(room), JobRoutes(studio), memory, merges, arena):
-        app.include_router(routes.router())
 
 
 def health(studio: Studio) -> JSONResponse:

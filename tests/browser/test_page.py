@@ -10,7 +10,7 @@ from tests.conftest import instruction_rows, write_rows
 
 pytestmark = pytest.mark.browser
 FILE = "#upload input[type=file]"
-TABS = ("data", "train", "memory", "jobs", "playground")
+TABS = ("data", "train", "memory", "jobs", "adapters", "playground", "arena")
 SIDEWAYS = "document.documentElement.scrollWidth <= innerWidth + 1"
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from studio import workspace as names
+from studio.adapters import manifest
 from studio.errors import UserError
 from studio.jobs.events import Finished, Metrics
 from studio.worker import checkpoints, failures
@@ -117,7 +118,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(lab, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         return write_manifest(staging)
 
-    monkeypatch.setattr(checkpoints, "write_manifest", fill_up)
+    monkeypatch.setattr(manifest, "write_manifest", fill_up)
     with pytest.raises(OSError, match="No space") as caught:
         train_in(folder)
     assert sorted(path.name for path in (folder / names.CHECKPOINTS).iterdir()) == ["README.md", "checkpoint-2"]
@@ -152,7 +153,7 @@ def test_a_disk_that_fills_at_the_end_leaves_what_was_there(tmp_path, monkeypatc
     def fail(*args):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    monkeypatch.setattr(checkpoints.os if call == "fsync" else checkpoints, call, fail)
+    monkeypatch.setattr(manifest.os if call == "fsync" else manifest, call, fail)
     with pytest.raises(OSError, match="quota"):
         checkpoints.write_complete(folder, lambda staging: (staging / "weights").write_bytes(b"new"))
     monkeypatch.undo()

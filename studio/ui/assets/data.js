@@ -114,7 +114,7 @@
   D.leave = () => {
     D.shows("");
     if (D.id) return D.open(D.id);
-    S.address({ dataset: "" });
+    if (!first) S.address({ dataset: "" }); // a page that opens is about to read there which one to show
     root.replaceChildren(S.empty(word("data_empty_title"), word("data_empty_text")));
   };
   D.open = async (id) => {

@@ -71,8 +71,18 @@
     history.replaceState(null, "", url);
   };
   S.tabButtons = () => [...document.querySelectorAll("#tabs > .tab-wrapper button[role=tab]")];
-  S.tab = () => TABS.find((name) => document.querySelector(`#tabs > .tab-wrapper button[role=tab][aria-selected=true]`)?.id === `tab-${name}-button`) || "";
-  S.openTab = (name) => document.getElementById(`tab-${name}-button`)?.click();
+  /* Tabs that have no room stand in a menu, where Gradio gives them no id: they are told by their word. */
+  const inMenu = () => [...document.querySelectorAll("#tabs > .tab-wrapper .overflow-dropdown button")];
+  S.tab = () => {
+    const shown = document.querySelector("#tabs > .tab-wrapper button[role=tab][aria-selected=true]")?.id;
+    const other = shown ? "" : inMenu().find((button) => button.classList.contains("selected"))?.textContent.trim();
+    return TABS.find((name) => (shown ? shown === `tab-${name}-button` : other && other === S.word(`tab_${name}`))) || "";
+  };
+  const tabButton = (name) => document.getElementById(`tab-${name}-button`) || inMenu().find((button) => button.textContent.trim() === S.word(`tab_${name}`));
+  S.openTab = (name) => {
+    tabButton(name)?.click();
+    setTimeout(tabChanged, 0);
+  };
   S.openJob = (id, tab = "jobs") => {
     S.setJob(id);
     if (tab) S.openTab(tab);
@@ -186,11 +196,11 @@
     document.title = S.word("app_title");
     poll();
     document.addEventListener("click", (event) => {
-      if (event.target.closest("#tabs > .tab-wrapper button[role=tab]")) setTimeout(tabChanged, 0);
+      if (event.target.closest("#tabs > .tab-wrapper button")) setTimeout(tabChanged, 0);
     });
     let tries = 0, wanted = TABS.includes(address.get("tab")) ? address.get("tab") : "";
     const settle = setInterval(() => {
-      if (wanted && S.tab() && document.getElementById(`tab-${wanted}-button`)) { S.openTab(wanted); wanted = ""; }
+      if (wanted && S.tab() && tabButton(wanted)) { S.openTab(wanted); wanted = ""; }
       if (!wanted) tabChanged(); // not before: it would write the first tab over the one the address names
       const open = innerWidth < 900 && document.querySelector(".sidebar.open .toggle-button");
       if (open) open.click(); // on a phone the open sidebar covers the page
