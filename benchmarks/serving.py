@@ -177,7 +177,7 @@ def _come_and_go(studio: Studio, adapter: str) -> list[Figure]:
     source = studio.workspace.adapter_folder(adapter)
     size = (source / "adapter_model.safetensors").stat().st_size
     many = _copies(studio, adapter, "many", MANY)
-    with serving(studio, adapter_bytes=5 * size, cache_bytes=1 << 26) as server:
+    with serving(studio, adapter_bytes=5 * size, cache_bytes=1 << 22) as server:
         memory, loads = [], []
         for name in many:
             began = time.monotonic()
