@@ -1,8 +1,7 @@
 /* The prompt list's table: prompts × models, filled as the answers come. All text goes in as text nodes. */
 (function () {
   "use strict";
-  const S = window.Studio, W = S.widgets, make = S.make, word = S.word;
-  const say = (key, values) => word(key).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  const S = window.Studio, W = S.widgets, make = S.make, word = S.word, say = S.say;
   const named = new URLSearchParams(location.search).get("batch") || "";
 
   W.promptTable = (element, value) => {

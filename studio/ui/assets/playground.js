@@ -1,9 +1,8 @@
 /* The Playground's chat: facts under each answer, branches, context meter, differences, the link. Text stays text. */
 (function () {
   "use strict";
-  const S = window.Studio, W = S.widgets, make = S.make, word = S.word;
+  const S = window.Studio, W = S.widgets, make = S.make, word = S.word, say = S.say;
   const LETTERS = "abcdefg";
-  const say = (key, values) => word(key).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
   const NONE = -1;
   const play = (S.play = { value: {}, trigger: null });
   const comparison = () => play.value.comparison || { columns: [], shown: 1, id: "" };
