@@ -13,6 +13,7 @@ from studio.jobs.preflight import WORDS
 from studio.jobs.presets import FOLDER, read_preset, read_presets
 from studio.jobs.spec import TrainSpec, option_fields
 from studio.methods import objectives, tuners
+from studio.methods.merging import MERGE_METHODS
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 from studio.ui.charts import COLOURS, figure
@@ -94,3 +95,13 @@ def test_there_is_a_preset_for_every_objective_and_tuner_and_each_can_be_read():
 def test_an_option_of_another_method_is_refused():
     with pytest.raises(ValidationError, match="beta"):
         TrainSpec(dataset={"id": "a", "sha256": ""}, objective={"name": "sft", "beta": 0.1})
+
+
+@pytest.mark.parametrize("name", MERGE_METHODS)
+def test_a_way_to_merge_explains_itself_and_its_options(name):
+    method = MERGE_METHODS[name]
+    assert method.options().name == method.name == name
+    assert len(method.summary) > 30
+    for key, field in method.options.model_fields.items():
+        assert key == "name" or (field.title and len(field.description or "") > 15), key
+    assert (method.acts_on == "updates") == ("svd_rank" in method.options.model_fields)
