@@ -11,13 +11,16 @@ from studio.errors import UserError
 from studio.hardware import Gpu
 from studio.jobs import admission, servers, sharing
 from studio.jobs.launchers import local
+from studio.jobs.presets import read_presets
 from studio.jobs.servers import ServerPool
 from studio.jobs.sharing import Chat, Plan, Space, chat_needs, job_needs, plan
+from studio.jobs.spec import build_spec
 from studio.jobs.supervisor import Supervisor
 from studio.memory.estimate import GIB
 from tests.conftest import tiny_spec
 
 PATIENCE = 20.0
+NO_DATA = {"id": "none-00000000", "sha256": ""}
 A, B, C = "org/model-a", "org/model-b", "org/model-c"
 
 
@@ -90,9 +93,14 @@ def supervisor(studio, pool, machine):
 
 
 @pytest.fixture
-def job(studio, instructions, tiny_model):
+def job(studio):
+    """Puts a job into the line; its data set is nobody's business here."""
+
     def start(seed=4):
-        return studio.start_job(tiny_spec("lora", instructions, tiny_model, seed=seed, name="keeper"))
+        values, base = read_presets()["lora"].values(NO_DATA), {"base_model": str(studio.workspace.models)}
+        job_id = studio.store.create(build_spec({**values, **base, "name": "keeper", "seed": seed}))
+        studio.catalog.enqueue(job_id)
+        return job_id
 
     return start
 
@@ -267,8 +275,8 @@ def test_a_damaged_job_in_line_does_not_stop_the_line(studio, supervisor, job):
     assert studio.catalog.waiting() == []
 
 
-def test_needs_follow_the_model_and_the_place(workspace, instructions, tiny_model, monkeypatch):
-    spec = tiny_spec("lora", instructions, tiny_model)
+def test_needs_follow_the_model_and_the_place(workspace, tiny_model, monkeypatch):
+    spec = tiny_spec("lora", NO_DATA, tiny_model)
     monkeypatch.setattr(hardware, "gpus", list)
     here = sharing.look_around()
     assert here.card is None
