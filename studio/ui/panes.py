@@ -49,6 +49,7 @@ class Pane:
         self.turns = [{"role": turn["role"], "content": text_of(turn)} for turn in history or []]
         self.turns.append({"role": "user", "content": prompt})
         self.answer, self.text = loading, ""
+        self._loading = loading
         self.last: Chunk | None = None
         self._studio, self._system, self._settings = studio, system, settings
         self._pieces: queue.Queue[str] = queue.Queue()
@@ -61,6 +62,8 @@ class Pane:
         self.done = self._work.done()  # before the queue is emptied: what came before the end is taken in
         while not self._pieces.empty():
             self.answer = self.text = self._pieces.get()
+        if not self.text:
+            self.answer = self._loading
         if self.done:
             self.failed = self._work.exception() is not None
             self.last = self._work.result()
@@ -75,9 +78,15 @@ class Pane:
         turns = [*self.turns, {"role": "assistant", "content": self.answer}]
         return [{**turn, "content": as_text(turn["content"])} for turn in turns]
 
+    def _wait(self, reason: str) -> None:
+        """Show why the base model is waited for, where there is a reason beside its loading."""
+        if reason:
+            self._loading = reason
+
     def _run(self) -> Chunk:
         """Read the answer to its end; returns what was told about it."""
-        client = ChatClient(wait_for_endpoint(self._studio, self.target.base_model, self._left))
+        endpoint = wait_for_endpoint(self._studio, self.target.base_model, self._left, self._wait)
+        client = ChatClient(endpoint)
         messages: list[Message] = [{"role": "system", "content": self._system}] if self._system.strip() else []
         messages += self.turns  # type: ignore[arg-type]
         answer, told = "", Chunk("")

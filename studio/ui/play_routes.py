@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from studio.jobs.studio import Studio
 from studio.playground.batch import Batch, BatchDesk, jsonl, table
-from studio.playground.client import ChatClient, chat_target
+from studio.playground.client import ChatClient, Settings, chat_target
 from studio.playground.conversations import LONGEST_TEXT, MOST_TURNS
 from studio.playground.servers import wait_for_endpoint
+from studio.playground.thumbs import rate_answer
 
 BatchId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 
@@ -33,6 +34,22 @@ class CountWish(BaseModel):
     messages: list[Said] = Field(min_length=1, max_length=MOST_TURNS)
 
 
+class ThumbWish(BaseModel):
+    """A thumb for an answer that `choice`, called `name` in the menus, gave to `messages`; None takes it back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choice: str = Field(min_length=1, max_length=1000)
+    name: str = Field(min_length=1, max_length=200)
+    messages: list[Said] = Field(min_length=1, max_length=MOST_TURNS)
+    answer: str = Field(min_length=1, max_length=LONGEST_TEXT)
+    temperature: float = Field(ge=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    max_tokens: int = Field(ge=1, le=8192)
+    voter: str = Field(min_length=1, max_length=80)
+    good: bool | None
+
+
 class PlayRoutes:
     """The routes below /api/playground. All are plain functions: they run beside the event loop, not in it."""
 
@@ -43,6 +60,7 @@ class PlayRoutes:
         """All of them, to be included in the application."""
         router = APIRouter(prefix="/api/playground")
         router.post("/tokens")(self.tokens)
+        router.post("/thumb")(self.thumb)
         router.get("/batches/{batch_id}")(self.batch)
         router.post("/batches/{batch_id}/cancel")(self.cancel)
         router.get("/batches/{batch_id}/answers.csv")(self.csv)
@@ -58,6 +76,20 @@ class PlayRoutes:
         messages: Any = [one.model_dump() for one in wish.messages]
         told = client.tokens(target.model, messages)
         return {"tokens": told.tokens, "context": told.context}
+
+    def thumb(self, wish: ThumbWish) -> dict[str, str]:
+        """Keep it beside the arena's: thumbs become a KTO data set there."""
+        rate_answer(
+            self._studio,
+            choice=wish.choice,
+            name=wish.name,
+            prompt=[{"role": one.role, "content": one.content} for one in wish.messages],
+            answer=wish.answer,
+            settings=Settings(temperature=wish.temperature, top_p=wish.top_p, max_tokens=wish.max_tokens),
+            voter=wish.voter,
+            good=wish.good,
+        )
+        return {"done": "thumb"}
 
     def batch(self, batch_id: BatchId, since: int = -1) -> dict[str, Any]:
         """How far a table is, and its rows from `since` on."""

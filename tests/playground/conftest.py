@@ -20,5 +20,9 @@ def server() -> Iterator[FakeServer]:
 def talking(studio: Studio, server: FakeServer) -> Any:
     """The studio, with that server behind every choice."""
     return SimpleNamespace(
-        store=studio.store, workspace=studio.workspace, settings=studio.settings, servers=FakePool(server)
+        store=studio.store,
+        workspace=studio.workspace,
+        settings=studio.settings,
+        model_roots=studio.model_roots,
+        servers=FakePool(server),
     )

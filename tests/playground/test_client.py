@@ -89,3 +89,16 @@ def test_who_left_does_not_wait_for_a_model(talking):
     left.set()
     with pytest.raises(UserError, match="did not load"):
         wait_for_endpoint(talking, "starter", left)
+
+
+def test_who_waits_is_told_for_what(talking, monkeypatch):
+    there, told = talking.servers.want("starter"), []
+    answers = iter([None, None, there])
+    monkeypatch.setattr(talking.servers, "want", lambda base_model: next(answers))
+    monkeypatch.setattr(talking.servers, "why", lambda base_model: "Somebody is chatting.", raising=False)
+    assert wait_for_endpoint(talking, "starter", threading.Event(), told.append) == there
+    assert told == ["Somebody is chatting."] * 2
+    monkeypatch.setattr(talking.servers, "want", lambda base_model: None)
+    monkeypatch.setattr("studio.playground.servers.START_PATIENCE", 0)
+    with pytest.raises(UserError, match=r"did not load in time\. Somebody is chatting"):
+        wait_for_endpoint(talking, "starter", threading.Event())

@@ -11,6 +11,8 @@ from studio.errors import UserError
 from studio.jobs.events import EventWriter, Finished
 from studio.playground.client import Target, chat_target
 from studio.playground.conversations import MOST_COLUMNS, Drawn
+from studio.playground.feedback_data import kto_rows
+from studio.playground.votes import VoteStore
 from studio.ui import panes
 from studio.ui.feedback import user_error_response
 from studio.ui.panes import as_text, folded
@@ -375,3 +377,27 @@ def test_tokens_are_counted_by_a_model_that_is_in_memory_and_no_other(asking, se
 
 def test_the_settings_of_the_page_are_those_of_a_column():
     assert list(Drawn.model_fields) == ["system", "temperature", "top_p", "max_tokens"]
+
+
+def test_a_thumb_for_an_answer_becomes_a_row_with_a_label(talking):
+    folder = talking.workspace.models / "smollm2-135m-instruct"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    app = FastAPI()
+    app.add_exception_handler(UserError, user_error_response)
+    app.include_router(PlayRoutes(talking).router())
+    asked = TestClient(app)
+    wish = {
+        "choice": "base:starter", "name": "Base", "messages": [{"role": "user", "content": "What is fog?"}],
+        "answer": "Low cloud.", "temperature": 0.7, "top_p": 0.9, "max_tokens": 64, "voter": "ann", "good": True,
+    }  # fmt: skip
+    assert asked.post("/api/playground/thumb", json=wish).json() == {"done": "thumb"}
+    made = kto_rows(VoteStore(talking.workspace.votes).read())
+    assert [(row["prompt"][0]["content"], row["label"]) for row in made.rows] == [("What is fog?", True)]
+    for wrong in ({"choice": "no-such-job"}, {"voter": "\x00"}, {"answer": ""}, {"messages": []}):
+        refused = asked.post("/api/playground/thumb", json={**wish, **wrong})
+        assert refused.status_code in (400, 422)
+        assert "Traceback" not in refused.text
+    assert asked.post("/api/playground/thumb", json={**wish, "good": None}).status_code == 200
+    assert not kto_rows(VoteStore(talking.workspace.votes).read()).rows

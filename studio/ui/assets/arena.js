@@ -180,6 +180,7 @@
     svg.append(path);
     return svg;
   }
+  A.hand = hand;
   const key = (...names) => names.map((name) => make("kbd", {}, name));
   function answer(side) {
     const round = A.round, whole = ["ready", "voted"].includes(round.state), who = round.revealed?.[side].name;

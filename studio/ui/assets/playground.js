@@ -34,6 +34,7 @@
       const answering = (play.value.busy || []).includes(column) && isBusy();
       const parts = [];
       if (answer?.facts && !answering) parts.push(factsLine(answer.facts), scores(answer.facts), meter(answer.facts));
+      if (answer?.content && !answering) parts.push(thumbs(column, path, turns));
       if (path.length && !isBusy()) parts.push(branches(column, path, turns));
       element.replaceChildren(make("div", { class: "st-pane-facts", "data-column": column }, ...parts));
       mark();
@@ -55,6 +56,26 @@
       make("span", {}, say("play_tokens", { n: S.number(facts.tokens) })),
       make("span", { class: `st-finish ${facts.finish || ""}` }, finish ? word(finish) : facts.finish || word("play_finish_unknown")),
       make("span", { class: "st-differs", role: "status" }));
+  }
+  /* A thumb is kept beside the arena's, and is gone from the page with it: the arena lists them. */
+  const given = new Map(); // what was rated → good or bad
+  function thumbs(column, path, turns) {
+    const { choice, drawn } = comparison().columns[column], said = path.map((at) => ({ role: turns[at].role, content: turns[at].content }));
+    const answer = said.pop().content, system = drawn.system.trim() ? [{ role: "system", content: drawn.system }] : [];
+    const key = JSON.stringify([choice, said, answer]);
+    const rate = async (good) => {
+      const value = given.get(key) === good ? null : good;
+      const { temperature, top_p, max_tokens } = drawn;
+      const body = JSON.stringify({ choice, name: title(choice), messages: [...system, ...said], answer, temperature, top_p, max_tokens, voter: S.arena.voter, good: value });
+      const response = await fetch("api/playground/thumb", { method: "POST", headers: { "content-type": "application/json" }, body });
+      if (!response.ok) throw new Error((await response.json()).message);
+      given.set(key, value);
+      S.toast(word(value === null ? "play_thumb_taken" : "play_thumb_kept"));
+      S.emit("comparison");
+      S.emit("arena-votes");
+    };
+    const button = (good) => make("button", { type: "button", class: "st-button small st-thumb", "aria-pressed": String(given.get(key) === good), "aria-label": word(good ? "arena_good" : "arena_bad"), title: word(good ? "arena_good" : "arena_bad"), "data-good": String(good), onclick: S.arena.loud(() => rate(good)) }, S.arena.hand(good));
+    return make("div", { class: "st-actions flat" }, button(true), button(false));
   }
   function scores(facts) {
     const entries = Object.entries(facts.scores);
