@@ -1,5 +1,6 @@
 """What the tests share: a tiny random model, a workspace, small data sets."""
 
+import gc
 import json
 import tarfile
 from datetime import UTC, datetime
@@ -68,6 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: two processes take one file after another, and none should be left over at the end."""
     first = ("tests/browser/", "tests/worker/")
     items.sort(key=lambda item: next((i for i, start in enumerate(first) if item.nodeid.startswith(start)), len(first)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was collected stays: the garbage collector need not look through thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -78,7 +78,7 @@ class ServeSpec(Quantization, Strict):
     """One inference server: a base model that stays loaded, and the adapters of finished jobs on demand."""
 
     kind: Literal["serve"] = "serve"
-    base_model: str
+    base_model: str = Field(title="Base model", description="The model that is kept loaded.")
     idle_seconds: float = Field(default=1800, gt=0, description="It ends by itself after so long without a request.")
     max_batch_size: int = Field(default=16, ge=1, le=256, description="Conversations that share a pass at most.")
     adapter_bytes: int | None = Field(

@@ -102,8 +102,11 @@ class Audited(NamedTuple):
 
 
 def audited(studio: Studio, spec: TrainSpec) -> Audited:
-    """What the audit knows of a job's data set."""
-    return audited_with(studio, spec.dataset.id, spec.base_model, spec.chat_template, spec.max_length)
+    """What the audit knows of a job's data set: nothing with a model that is not here."""
+    try:
+        return audited_with(studio, spec.dataset.id, spec.base_model, spec.chat_template, spec.max_length)
+    except UserError:
+        return Audited()
 
 
 def audited_with(studio: Studio, dataset: str, base_model: str, template: str, max_length: int) -> Audited:

@@ -219,6 +219,9 @@ def default_inputs(blocks, function):
     return [None if isinstance(value, dict) else value for value in values]
 
 
+OF_A_COLUMN = re.compile(r"-[a-g]$")
+
+
 def traps(path):
     """One file of the server, disguised in every way that an event's data has room for."""
     file = {"path": str(path), "meta": {"_type": "gradio.FileData"}, "orig_name": "x.jsonl"}
@@ -226,10 +229,10 @@ def traps(path):
 
 
 def read_like_an_earlier_one(inputs, place):
-    """Options of the form are all read alike: the first of each kind stands for the rest."""
+    """Options of the form are all read alike, and so are columns of the chat: the first of each kind stands for all."""
     kinds = [
         (one.get_block_name(), getattr(one, "allow_custom_value", None))
-        if str(one.elem_id).startswith("option-")
+        if str(one.elem_id).startswith("option-") or OF_A_COLUMN.search(str(one.elem_id))
         else None
         for one in inputs
     ]
@@ -266,7 +269,7 @@ def test_no_event_reads_a_file_of_the_server_in_any_place(attacked):
     site, address = attacked
     workspace = site.studio.workspace
     before, jobs = copies(workspace.uploads), site.studio.store.ids()
-    calls = []
+    calls, tried = [], set()
     for number, function in site.blocks.fns.items():
         if not function.queue or function.fn is None:
             continue
@@ -275,8 +278,10 @@ def test_no_event_reads_a_file_of_the_server_in_any_place(attacked):
             if read_like_an_earlier_one(function.inputs, place):
                 continue
             kind = component.get_block_name()
+            every = kind in ("chatbot", "file", "textbox", "html") and component._id not in tried
+            tried.add(component._id)
             for path in ("/etc/passwd", workspace.catalog):
-                disguises = traps(path) if kind in ("chatbot", "file", "textbox", "html") else traps(path)[:1]
+                disguises = traps(path) if every else traps(path)[:1]
                 calls += [(number, [*inputs[:place], trap, *inputs[place + 1 :]]) for trap in disguises]
     assert len(calls) > 60
     with httpx.Client(base_url=address, timeout=120) as client:
@@ -293,13 +298,14 @@ def test_no_event_fetches_an_address(attacked):
     site, address = attacked
     with socket.create_server(("127.0.0.1", 0)) as canary:
         there = f"http://127.0.0.1:{canary.getsockname()[1]}/x.jsonl"
-        calls = []
+        calls, tried = [], set()
         for number, function in site.blocks.fns.items():
             inputs = default_inputs(site.blocks, function)
             for place, component in enumerate(function.inputs):
                 kinds = ("file", "dropdown", "chatbot", "textbox")
                 alike = read_like_an_earlier_one(function.inputs, place)
-                if function.queue and not alike and component.get_block_name() in kinds:
+                if function.queue and not alike and component.get_block_name() in kinds and component._id not in tried:
+                    tried.add(component._id)
                     for trap in (*traps(there), {"path": "x", "url": there, "meta": {"_type": "gradio.FileData"}}):
                         calls.append((number, [*inputs[:place], trap, *inputs[place + 1 :]]))
         with httpx.Client(base_url=address, timeout=120) as client:

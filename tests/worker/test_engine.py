@@ -287,7 +287,7 @@ def test_two_hundred_adapters_come_and_go_without_growth(base, workspace, tmp_pa
             copy_adapter(workspace, workspace.adapter_folder(("lora-a", "prompt")[number % 5 == 0]), name)
         answer(engine, ask(shelf, name, 4, 1))
         assert shelf.size <= 3 * size
-        if number in (41, 199):
+        if number in (41, 191):  # of the same adapters; in between one of another kind came and went
             gc.collect()
             kinds = [type(one) for one in gc.get_objects()]
             found = [sum(issubclass(kind, wanted) for kind in kinds) for wanted in (torch.Tensor, torch.nn.Module)]
