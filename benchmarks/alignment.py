@@ -14,7 +14,7 @@ from studio.jobs.spec import build_spec
 from studio.jobs.studio import SAMPLES, Studio
 
 PAIRS = SAMPLES / "plain-answers.jsonl"
-LENGTH = 384  # tokens: most real answers are longer, and what is left of them still differs
+LENGTH = 256  # tokens: many real answers are longer, and what is left of them still differs
 WRITTEN = {"max_completion_length": 48, "reward_words": 20}  # rewarded by a rule: answers of about twenty words
 
 
@@ -41,7 +41,7 @@ WAYS: dict[str, Way] = {
     ),
     "DPO, held-out pairs": Way("dpo", "eval_rewards/margins", "margin", goal=0.0, changes={"learning_rate": 1e-4}),
     "ORPO, held-out pairs": Way(
-        "orpo", "eval_rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=3
+        "orpo", "eval_rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=2
     ),
     "KTO, training batches": Way("kto", "rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=0),
     "GRPO": Way("grpo", "reward", "reward", objective={**WRITTEN, "reward_answer": "off"}, evaluations=0),

@@ -203,7 +203,7 @@ def test_rows_are_pasted(desk: Visit):
 
 
 def test_who_looks_at_something_else_is_told_when_an_import_is_done(desk: Visit, tmp_path):
-    file = write_rows(tmp_path / "large.jsonl", instruction_rows(60_000))
+    file = write_rows(tmp_path / "large.jsonl", instruction_rows(150_000))
     page = desk.page
     page.click("#sample-keeper")
     page.wait_for_selector("#dataset-summary h2 >> text=lighthouse-keeper")

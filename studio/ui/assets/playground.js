@@ -34,8 +34,7 @@
       const answering = (play.value.busy || []).includes(column) && isBusy();
       const parts = [];
       if (answer?.facts && !answering) parts.push(factsLine(answer.facts), scores(answer.facts), meter(answer.facts));
-      if (answer?.content && !answering) parts.push(thumbs(column, path, turns));
-      if (path.length && !isBusy()) parts.push(branches(column, path, turns));
+      if (path.length && !isBusy()) parts.push(branches(column, path, turns, answer?.content ? thumbs(column, path, turns) : []));
       element.replaceChildren(make("div", { class: "st-pane-facts", "data-column": column }, ...parts));
       mark();
     };
@@ -75,7 +74,7 @@
       S.emit("arena-votes");
     };
     const button = (good) => make("button", { type: "button", class: "st-button small st-thumb", "aria-pressed": String(given.get(key) === good), "aria-label": word(good ? "arena_good" : "arena_bad"), title: word(good ? "arena_good" : "arena_bad"), "data-good": String(good), onclick: S.arena.loud(() => rate(good)) }, S.arena.hand(good));
-    return make("div", { class: "st-actions flat" }, button(true), button(false));
+    return [button(true), button(false)];
   }
   function scores(facts) {
     const entries = Object.entries(facts.scores);
@@ -95,7 +94,7 @@
       make("u", { role: "meter", "aria-label": word("play_context"), "aria-valuenow": used, "aria-valuemin": 0, "aria-valuemax": context }, make("i", { style: `width:${(100 * share).toFixed(1)}%` })),
       make("b", {}, say("play_context_used", { used: S.number(used), context: S.number(context) })));
   }
-  function branches(column, path, turns) {
+  function branches(column, path, turns, more) {
     const send = (event, data) => () => { if (!isBusy()) play.trigger(event, { column, ...data }); };
     const rows = [];
     let questions = 0, answers = 0;
@@ -107,7 +106,7 @@
       const step = (to, sign, name) => make("button", { type: "button", class: "st-step", disabled: siblings[to] === undefined, "aria-label": `${word(name)}: ${label}`, title: word(name), onclick: send("branch", { turn: siblings[to] }) }, sign);
       rows.push(make("span", { class: "st-branch" }, label, step(place - 1, "‹", "play_previous"), make("b", {}, `${place + 1} / ${siblings.length}`), step(place + 1, "›", "play_next")));
     }
-    return make("div", { class: "st-branches" }, make("button", { type: "button", class: "st-button quiet st-again", onclick: send("again", {}) }, word("play_again")), ...rows);
+    return make("div", { class: "st-branches" }, make("button", { type: "button", class: "st-button quiet st-again", onclick: send("again", {}) }, word("play_again")), ...more, ...rows);
   }
 
   /* ---- the prompt: how long the conversation becomes ---- */
