@@ -69,6 +69,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: two processes take one file after another, and none should be left over at the end."""
     first = ("tests/browser/", "tests/worker/")
     items.sort(key=lambda item: next((i for i, start in enumerate(first) if item.nodeid.startswith(start)), len(first)))
+    for item in items:
+        if item.get_closest_marker("browser"):
+            # A page that was waited for in vain, on a machine that two browsers share, is tried once more, and told of.
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["TimeoutError"]))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -180,7 +180,8 @@ def shared(kept_visit: Visit, request: pytest.FixtureRequest) -> Iterator[Visit]
 
     A page takes seconds to draw; who needs a fresh one takes `visit`.
     """
-    if not kept_visit.opened or request.session.testsfailed != kept_visit.failed:
+    again = getattr(request.node, "execution_count", 1) > 1
+    if again or not kept_visit.opened or request.session.testsfailed != kept_visit.failed:
         kept_visit.problems.clear()
         kept_visit.open()
     kept_visit.failed = request.session.testsfailed
