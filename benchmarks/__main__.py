@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     sizes = {name: getattr(given, name) for name in ("steps", "rounds", "seconds", "megabytes")}
     options = Options(models=models, alpaca=given.alpaca, general=given.general, pairs=given.pairs, **sizes)
     record = {}
-    for name in given.only or BENCHMARKS:
+    for name in given.only or [name for name, one in BENCHMARKS.items() if not one.on_demand]:
         benchmark = BENCHMARKS[name]
         print(f"{benchmark.title} …", file=sys.stderr, flush=True)
         record = add_result(given.output, name, benchmark.title, benchmark.measure(options))

@@ -82,4 +82,4 @@ def _figure(studio: Studio, name: str, way: Way, pairs: dict[str, str], steps: i
     return Figure(name=name, value=last, unit=way.unit, goal=goal, more_is_better=True, note=note)
 
 
-ALIGNMENT = Benchmark(name="alignment", title="What alignment learns from pairs", measure=measure)
+ALIGNMENT = Benchmark(name="alignment", title="What alignment learns from pairs", measure=measure, on_demand=True)

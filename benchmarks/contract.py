@@ -59,8 +59,9 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A family of figures that are measured together."""
+    """A family of figures that are measured together. `on_demand`: so long that it is measured only when named."""
 
     name: str
     title: str
     measure: Callable[[Options], list[Figure]]
+    on_demand: bool = False

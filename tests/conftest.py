@@ -6,6 +6,7 @@ import tarfile
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,8 +72,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((i for i, start in enumerate(first) if item.nodeid.startswith(start)), len(first)))
     for item in items:
         if item.get_closest_marker("browser"):
-            # A page that was waited for in vain, on a machine that two browsers share, is tried once more, and told of.
+            # A page that was waited for in vain, on a machine that is busy, is tried once more, and told of.
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["TimeoutError"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One of two processes has the browser to itself: pages do not wait for each other. The other has the rest."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneBrowser(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "tests/browser" if file.startswith("tests/browser/") else file
+
+    return OneBrowser(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
