@@ -32,6 +32,27 @@ def check_hub_model(hub_id: str, timeout: float) -> None:
     raise_for_status(status, hub_id)
 
 
+def check_hub_answers(hub_id: str, timeout: float = 10.0) -> None:
+    """Return when the Hub can be reached, whatever it says. Raises UserError.
+
+    Its library tries for half a minute before it gives up.
+    """
+    import httpx
+    from huggingface_hub import constants
+
+    try:
+        httpx.head(constants.ENDPOINT, timeout=timeout)
+    except httpx.HTTPError:
+        raise unreachable(hub_id) from None
+
+
+def unreachable(hub_id: str) -> UserError:
+    """What is said of something that is to come from a Hub that does not answer."""
+    return UserError(
+        f"The Hub does not answer, so {hub_id} cannot be fetched.", "Check the network, or upload the files."
+    )
+
+
 def raise_for_status(status: int, hub_id: str) -> None:
     """Turn an HTTP status of the Hub into a sentence; 2xx and 3xx return."""
     if status < 400:
@@ -95,9 +116,7 @@ def _adapter_errors(hub_id: str) -> Iterator[None]:
         raise_for_status(error.response.status_code if error.response is not None else 500, hub_id)
         raise
     except (LocalEntryNotFoundError, httpx.HTTPError, ConnectionError):
-        raise UserError(
-            f"The Hub does not answer, so {hub_id} cannot be fetched.", "Check the network, or upload the files."
-        ) from None
+        raise unreachable(hub_id) from None
 
 
 def _check_adapter_files(hub_id: str, sizes: dict[str, int], limit: int) -> None:

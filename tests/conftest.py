@@ -89,10 +89,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return OneBrowser(config, log)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What is collected stays: the garbage collector need not look through thousands of tests again and again."""
+    gc.disable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was collected stays: the garbage collector need not look through thousands of tests again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from studio.data.conversion import Tell
 from studio.errors import UserError
+from studio.hub import check_hub_answers, unreachable
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 NAME = re.compile(r"[\w.-]{0,100}")
@@ -46,6 +47,7 @@ def fetch_rows(file: Path, *, hub_id: str, subset: str, split: str, limit: int, 
     Raises UserError: unknown, gated, no network …
     """
     check_request(hub_id, subset, split, limit)
+    check_hub_answers(hub_id)
     import httpx
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
@@ -63,9 +65,7 @@ def fetch_rows(file: Path, *, hub_id: str, subset: str, split: str, limit: int, 
     except (DatasetsError, ValueError) as error:
         raise UserError(f"{hub_id}: {str(error)[:300]}", "Check subset and split.") from None
     except (ConnectionError, OSError, httpx.HTTPError):
-        raise UserError(
-            f"The Hub does not answer, so {hub_id} cannot be fetched.", "Check the network, or upload a file."
-        ) from None
+        raise unreachable(hub_id) from None
     return {"rows": count}
 
 

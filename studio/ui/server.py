@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse
 
 from studio.errors import UserError
 from studio.jobs.studio import Studio, keep_studio
+from studio.loading import loading
 from studio.settings import Settings, prepare_ui_environment
 
 if TYPE_CHECKING:
@@ -99,8 +100,10 @@ def serve(settings: Settings, listener: socket.socket, *, open_page: bool) -> No
     address = f"http://{shown}:{settings.port}"
     with keep_studio(settings) as studio:
         typer.echo(f"Opening the studio at {address} …")
+        with loading():
+            app = build_app(studio)
         config = uvicorn.Config(
-            build_app(studio),
+            app,
             log_level="warning",
             access_log=False,
             server_header=False,

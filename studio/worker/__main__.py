@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 from studio import workspace as names
 from studio.errors import UserError, new_error_id
 from studio.jobs.events import EventWriter, Failed, Progress, Stopped, read_events
 from studio.jobs.state import JobState
+from studio.loading import loading
 from studio.worker.stop import StopRequested, StopSwitch
 from studio.worker.teller import Teller
 
@@ -48,22 +50,16 @@ def _last_step(folder: Path) -> int:
 
 def _work(folder: Path, events: EventWriter, switch: StopSwitch) -> int:
     # Imported here, so that a library that does not load is told like any other failure.
-    from studio.worker.quiet import prepare_libraries
+    with loading():
+        from studio.worker.quiet import prepare_libraries
 
-    spec = prepare_libraries(folder)
+        spec = prepare_libraries(folder)
+        work = import_module(f"studio.worker.{spec.kind}")
     if spec.kind == "serve":
-        from studio.worker import serve
-
-        serve.run(folder, spec)
+        work.run(folder, spec)
         events.write(Stopped(step=0))
-    elif spec.kind == "merge":
-        from studio.worker import merge
-
-        merge.run(folder, spec, events, switch)
     else:
-        from studio.worker import train
-
-        train.run(folder, spec, events, switch)
+        work.run(folder, spec, events, switch)
     return 0
 
 
