@@ -180,6 +180,9 @@ def check_reward(spec: Any) -> None:
         )
 
 
+NO_ROOM = "leaves no room for the whole prompt"  # what max_length does to the examples that give no prompt
+
+
 def prompts(sequences: list[Sequence], max_length: int) -> Rows:
     """One row: the tokens before the last answer. Of a pair both sequences have the same prompt."""
     labels = sequences[-1].labels

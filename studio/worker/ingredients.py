@@ -55,25 +55,20 @@ def gather_ingredients(spec: TrainSpec, workspace: Workspace, events: EventWrite
     chat = ChatTokenizer(base, spec.chat_template)
     train_rows, train_too_long = tokenized_rows(data.train, chat, spec)
     eval_rows, eval_too_long = tokenized_rows(data.evaluation, chat, spec)
+    too_long = OBJECTIVES[spec.objective.name].too_long
     if not train_rows:
         raise UserError(
-            f"Nothing would be learned: at max_length {spec.max_length} no example "
-            f"{'has a prompt' if OBJECTIVES[spec.objective.name].rewarded else 'keeps a token of its answer'}.",
-            "Raise max length, or use shorter prompts.",
+            f"Nothing would be learned: max_length {spec.max_length} {too_long}, in every example.",
+            "Raise max length, or use shorter texts.",
         )
     for warning in data.warnings():
         events.write(Warned(message=warning))
-    what = (
-        "leaves no room for the whole prompt"
-        if OBJECTIVES[spec.objective.name].rewarded
-        else "cuts off the whole answer"
-    )
-    for too_long, count, kind in (
+    for without, count, kind in (
         (train_too_long, len(data.train), "examples"),
         (eval_too_long, len(data.evaluation), "examples for evaluation"),
     ):
-        if too_long:
-            events.write(Warned(message=f"{too_long} of {count} {kind} are left out: max_length {what}."))
+        if without:
+            events.write(Warned(message=f"{without} of {count} {kind} are left out: max_length {too_long}."))
     return Ingredients(
         spec=spec,
         base=base,

