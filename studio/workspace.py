@@ -65,6 +65,11 @@ class Workspace:
         return self.root / "api_keys"
 
     @property
+    def chat_weights(self) -> Path:
+        """How base models are held for chats."""
+        return self.root / "chat_weights.json"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from studio.data.examples import Message
+from studio.jobs.chat_weights import ChatWeights, known_quantization
 from studio.jobs.servers import Endpoint, ServerPool
 from studio.jobs.studio import open_studio
 from studio.playground.client import ChatClient, Settings, chat_target
@@ -22,12 +23,17 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.9,
     max_tokens: Annotated[int, typer.Option(min=1, max=8192)] = 256,
+    quantization: Annotated[
+        str, typer.Option(help="Hold the base model as none, int8 or nf4 for this chat; else as the studio has chosen.")
+    ] = "",
 ) -> None:
     """Talk to a base model or to what a job made of it."""
     studio = open_studio(read_settings())
+    held = known_quantization(quantization) if quantization else ChatWeights(studio.workspace).read()
     target = chat_target(studio.store, studio.workspace, adapter if adapter != "base" else f"base:{model}")
     settings = Settings(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
-    pool = ServerPool(studio.workspace)
+    # A server of the page that holds its base another way is the page's to replace.
+    pool = ServerPool(studio.workspace, quantization=held)
     had = set(pool.running())
     try:
         client = ChatClient(_wait_for(pool, target.base_model))

@@ -11,6 +11,7 @@ from studio import __version__
 from studio.cli import adapters, api_key, chat, code, data, jobs, memory, merge, sweep, votes
 from studio.cli.output import AsJson, show, table
 from studio.errors import UserError
+from studio.jobs.chat_weights import known_quantization
 from studio.jobs.presets import read_presets
 from studio.jobs.spec import option_fields
 from studio.methods.objectives import OBJECTIVES
@@ -57,9 +58,14 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the page.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    chat_quantization: Annotated[
+        str,
+        typer.Option(help="Hold base models for chats as none, int8 or nf4 from now on, as can be chosen in the page."),
+    ] = "",
 ) -> None:
     """Start the studio's page and keep its queue."""
     settings = read_settings(host=host, port=port)
+    held = known_quantization(chat_quantization) if chat_quantization else None
     from studio.ui.server import listen
     from studio.ui.server import serve as serve_page
 
@@ -69,7 +75,7 @@ def serve(
         ensure_starter_model(workspace.models, settings.hub_timeout, typer.echo)
     except UserError as error:
         typer.secho(f"{error} The studio opens without it.", fg="yellow", err=True)
-    serve_page(settings, listener, open_page=open_page)
+    serve_page(settings, listener, open_page=open_page, chat_quantization=held)
 
 
 @app.command()

@@ -2,19 +2,18 @@
 
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
 
 from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs import sharing
-from studio.jobs.events import Failed, read_events
+from studio.jobs.chat_weights import ChatWeights
 from studio.jobs.launchers import local
+from studio.jobs.running_server import Endpoint, RunningServer, find_server
 from studio.jobs.sharing import Chat, Ledger, Space, gib
-from studio.jobs.spec import ServeSpec, read_spec, spec_text
-from studio.workspace import Workspace, new_id, read_json, write_text
+from studio.jobs.spec import ServeSpec, spec_text
+from studio.jobs.training_options import QuantizationName
+from studio.workspace import Workspace, new_id, write_text
 
 MOST_AT_ONCE = 2  # base models kept in memory; of the idle ones, the one that was wanted longest ago ends first
 WATCH_EVERY = 5.0  # seconds between two looks at who is answering
@@ -24,26 +23,23 @@ MOST_WAIT = 150.0  # seconds that somebody waits for others before being told to
 END_GRACE = 15.0  # seconds for a server to end before it is killed
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where an inference server answers, and the word it wants to hear."""
-
-    url: str
-    token: str = field(repr=False)
-
-
 class ServerPool:
     """Which base models are wanted, and the servers that hold them. `tend` runs in the supervisor's thread.
 
-    An answer in progress is never cut off for another model: what is idle makes room, else the newcomer waits.
+    An answer in progress is never cut off for another model: what is idle makes room, else the newcomer waits. Nor is
+    it when base models are to be held another way: until its server is idle, newcomers are answered by it as well.
+    `quantization`: hold base models so, whatever the studio has chosen; servers of another kind are left alone.
     """
 
-    def __init__(self, workspace: Workspace, *, worker: str = "studio.worker") -> None:
+    def __init__(
+        self, workspace: Workspace, *, worker: str = "studio.worker", quantization: QuantizationName | None = None
+    ) -> None:
         self._workspace = workspace
         self._worker = worker  # by name: the rooms of the page and of the workers never import each other
+        self._quantization, self._weights = quantization, ChatWeights(workspace)
         self._ledger = Ledger(workspace)
         self._lock = threading.Lock()
-        self._servers: dict[str, str] = {}  # base model → server id
+        self._servers: dict[str, RunningServer] = {}  # by base model
         self._used: dict[str, float] = {}  # base model → when it was last wanted or seen to answer
         self._wanted: dict[str, tuple[float, float]] = {}  # base model → first and last time since it is wanted
         self._failures: dict[str, UserError] = {}
@@ -62,12 +58,11 @@ class ServerPool:
             if base_model in self._failures:
                 raise self._failures.pop(base_model)
             now = self._used[base_model] = time.monotonic()
-            server_id = self._servers.get(base_model)
-            if server_id is not None:
-                folder = self._workspace.server(server_id)
-                if _is_alive(folder):
-                    return _endpoint(folder)
-                self._forget(base_model, folder)
+            server = self._servers.get(base_model)
+            if server is not None:
+                if server.is_alive:
+                    return server.endpoint
+                self._forget(base_model)
             first = self._wanted.get(base_model, (now, now))[0]
             reason = self._reasons.get(base_model)
             if reason and now - first > MOST_WAIT:
@@ -107,6 +102,7 @@ class ServerPool:
         """Start what is wanted where there is room; make room where somebody is idle."""
         with self._lock:
             self._see_out()
+            self._let_go_of_others()
             now = time.monotonic()
             if now - self._watched > WATCH_EVERY:
                 self._watched = now
@@ -152,7 +148,7 @@ class ServerPool:
     def _shortage(self, base_model: str, others: list[str], idle: list[str]) -> str | None:
         """The same for memory alone, asking the machine what is free."""
         space = sharing.look_around()
-        need = sharing.chat_needs(base_model, self._workspace, space)
+        need = sharing.chat_needs(self._spec(base_model), self._workspace, space)
         workers = self._ledger.workers(space)
         reserved, next_job = self._reserved or (0.0, "")
         free = self._ledger.free(space, workers) - reserved
@@ -189,48 +185,63 @@ class ServerPool:
         return False
 
     def _alive(self) -> list[str]:
-        found = [base for base, server_id in self._servers.items() if _is_alive(self._workspace.server(server_id))]
+        found = [base for base, server in self._servers.items() if server.is_alive]
         return sorted(found, key=lambda base: self._used.get(base, 0.0))
 
     def _chat(self, base_model: str, space: Space) -> Chat:
-        folder = self._workspace.server(self._servers[base_model])
-        answering, record = self._is_answering(base_model), local.read_record(folder)
+        server = self._servers[base_model]
+        answering, record = self._is_answering(base_model), server.record
         amount = sharing.held(record, space) if record is not None else 0
         if amount is None:
-            amount = sharing.chat_needs(base_model, self._workspace, space) or 0
+            amount = sharing.chat_needs(server.spec, self._workspace, space) or 0
         idle = time.monotonic() - self._used.get(base_model, 0.0)
         return Chat(base_model=base_model, held=amount, answering=answering, idle=idle)
 
     def _is_answering(self, base_model: str) -> bool:
         """Whether somebody is connected with a server, or about to be; notes when that was."""
         now = time.monotonic()
-        if _has_visitors(self._workspace.server(self._servers[base_model])):
+        if self._servers[base_model].has_visitors:
             self._used[base_model] = now
             return True
         return now - self._used.get(base_model, 0.0) < ASKING
 
-    def _start(self, base_model: str) -> str:
-        server_id = new_id("chat")
-        folder = self._workspace.server(server_id)
-        folder.mkdir(mode=0o700)
-        write_text(folder / names.SPEC, spec_text(ServeSpec(base_model=base_model)))
-        local.launch(self._worker, folder)
-        return server_id
+    def _wished(self) -> QuantizationName:
+        """How base models are to be held now."""
+        return self._quantization or self._weights.read()
 
-    def _forget(self, base_model: str, folder: Path) -> None:
+    def _spec(self, base_model: str) -> ServeSpec:
+        return ServeSpec(base_model=base_model, quantization=self._wished())
+
+    def _start(self, base_model: str) -> RunningServer:
+        server = RunningServer(self._workspace.server(new_id("chat")), self._spec(base_model))
+        server.folder.mkdir(mode=0o700)
+        write_text(server.folder / names.SPEC, spec_text(server.spec))
+        local.launch(self._worker, server.folder)
+        return server
+
+    def _forget(self, base_model: str) -> None:
         """Drop a server that ended; say why when it failed."""
-        del self._servers[base_model]
-        events = read_events(folder / names.EVENTS)
-        self._workspace.discard(folder)
-        if events and isinstance(events[-1], Failed):
-            raise UserError(events[-1].message, events[-1].hint)
+        server = self._servers.pop(base_model)
+        failure = server.failure
+        self._workspace.discard(server.folder)
+        if failure is not None:
+            raise failure
 
     def _let_go(self, base_model: str) -> None:
-        server_id = self._servers.pop(base_model, None)
-        record = local.read_record(self._workspace.server(server_id)) if server_id else None
-        if server_id is not None and record is not None:
+        server = self._servers.pop(base_model, None)
+        record = server.record if server else None
+        if server is not None and record is not None:
             local.terminate(record)
-            self._ending[self._workspace.server(server_id)] = time.monotonic()
+            self._ending[server.folder] = time.monotonic()
+
+    def _let_go_of_others(self) -> None:
+        """End the servers that hold their base another way than is wished now, unless somebody is answered."""
+        wished = self._wished()
+        for base_model, server in list(self._servers.items()):
+            if server.spec.quantization == wished or not server.is_alive:
+                continue
+            if server.endpoint is None or not self._is_answering(base_model):  # who only loads answers nobody yet
+                self._let_go(base_model)
 
     def _see_out(self) -> None:
         """Clear away the servers that have ended since they were told to; kill one that does not."""
@@ -245,39 +256,13 @@ class ServerPool:
     def _adopt(self) -> None:
         """Find the servers that an earlier studio left running; clear away the folders of those that ended."""
         for folder in sorted(self._workspace.servers.iterdir()):
-            spec = _serve_spec(folder)
-            if spec is not None and _is_alive(folder):
-                self._servers[spec.base_model] = folder.name
-            else:
+            server = find_server(folder)
+            if server is None or not server.is_alive:
                 self._workspace.discard(folder)
+            elif self._quantization in (None, server.spec.quantization):
+                base_model, as_wished = server.spec.base_model, server.spec.quantization == self._wished()
+                if as_wished or base_model not in self._servers:  # another one may be of a chat in a shell
+                    self._servers[base_model] = server
 
 
-def _serve_spec(folder: Path) -> ServeSpec | None:
-    """What a server was told; None when that cannot be read (an older studio's, or damaged)."""
-    try:
-        spec = read_spec(folder / names.SPEC)
-    except UserError:
-        return None
-    return spec if isinstance(spec, ServeSpec) else None
-
-
-def _is_alive(folder: Path) -> bool:
-    record = local.read_record(folder)
-    return record is not None and local.is_alive(record)
-
-
-def _has_visitors(folder: Path) -> bool:
-    """Whether a program is connected with a server: it is being answered."""
-    record, value = local.read_record(folder), read_json(folder / names.ENDPOINT)
-    if record is None or not value:
-        return False
-    try:
-        connections = psutil.Process(record.pid).net_connections("tcp")
-    except psutil.Error:
-        return False
-    return any(one.laddr[1:] == (value["port"],) and one.status == psutil.CONN_ESTABLISHED for one in connections)
-
-
-def _endpoint(folder: Path) -> Endpoint | None:
-    value = read_json(folder / names.ENDPOINT)
-    return Endpoint(f"http://127.0.0.1:{value['port']}", value["token"]) if value else None
+__all__ = ["Endpoint", "ServerPool"]

@@ -10,20 +10,21 @@ import psutil
 
 from studio import hardware
 from studio import workspace as names
-from studio.base_models import model_folder, read_config, read_facts
+from studio.base_models import BaseModelFacts, model_folder, read_config, read_facts
 from studio.errors import UserError
 from studio.jobs.events import TERMINAL, read_events
 from studio.jobs.launchers import local
 from studio.jobs.memory_plan import box_of, settled, setup_of
-from studio.jobs.spec import TrainSpec, read_spec
-from studio.memory import gpus
+from studio.jobs.spec import ServeSpec, TrainSpec, read_spec
+from studio.memory import gpus, terms
 from studio.memory.estimate import CONTEXT, GIB, estimate
 from studio.memory.gpus import Card
+from studio.memory.setup import Setup
 from studio.memory.shapes import read_shape
 from studio.workspace import Workspace
 
 PROCESS = 0.7 * GIB  # of a worker in main memory besides its model: Python and the libraries
-ANSWERS = 1.1  # a chat's weights and the keys and values of its answers, over the weights alone
+ANSWERS = 0.1  # of the weights before they are quantized: room for the keys and values of answers
 CHATTING = 60.0  # seconds after an answer in which somebody is taken to read it and to write the next question
 UNTOLD = 120.0  # seconds after which a worker has what it needs, where the card's driver does not tell
 
@@ -89,18 +90,31 @@ def look_around() -> Space:
     return Space(free=hardware.available_memory())
 
 
-def chat_needs(base_model: str, workspace: Workspace, space: Space) -> int | None:
-    """Bytes for a base model to chat with; None when its weights are not here yet."""
+def chat_needs(spec: ServeSpec, workspace: Workspace, space: Space) -> int | None:
+    """Bytes for a base model to chat with, held as the spec says; None when its weights are not here yet."""
     try:
-        folder = model_folder(base_model, workspace.models)
-        facts = read_facts(base_model, folder) if folder else None
+        folder = model_folder(spec.base_model, workspace.models)
+        facts = read_facts(spec.base_model, folder) if folder else None
     except UserError:
         return None  # the server that loads it says what is wrong
     if facts is None:
         return None
-    half = space.card is not None or hardware.cpu().bf16
+    plain = Setup(dtype="bfloat16" if space.card is not None or hardware.cpu().bf16 else "float32")
+    whole = facts.parameters * plain.weight_bytes
     beside = CONTEXT if space.card else PROCESS
-    return int(facts.parameters * (2 if half else 4) * ANSWERS + beside)
+    return int(whole * (1 + ANSWERS) - _saved(spec, facts, plain) + beside)
+
+
+def _saved(spec: ServeSpec, facts: BaseModelFacts, plain: Setup) -> float:
+    """Bytes that quantization takes off a base model; 0 where no formula knows the architecture."""
+    if spec.quantization == "none":
+        return 0.0
+    try:
+        shape = read_shape(read_config(facts.folder))
+    except UserError:
+        return 0.0
+    quantized = replace(plain, quantization=spec.quantization, double_quant=spec.bnb_4bit_use_double_quant)
+    return terms.weights(plain, shape) - terms.weights(quantized, shape)
 
 
 def job_needs(spec: TrainSpec, workspace: Workspace, space: Space) -> int | None:
@@ -163,7 +177,8 @@ class Ledger:
                 promised = self._promised(folder.name, job_needs, spec, record, space)
                 found.append(Growing(spec.name or folder.name, folder, trains=True, promised=promised))
             elif not (folder / names.ENDPOINT).is_file():  # a chat that answers has what it needs
-                promised = self._promised(folder.name, chat_needs, spec.base_model, record, space)
+                loads = spec if isinstance(spec, ServeSpec) else ServeSpec(base_model=spec.base_model)  # as a merge may
+                promised = self._promised(folder.name, chat_needs, loads, record, space)
                 found.append(Growing(spec.base_model, folder, trains=False, promised=promised))
         return found
 

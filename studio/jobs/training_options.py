@@ -18,10 +18,13 @@ class DatasetReference(Strict):
     sha256: str
 
 
+QuantizationName = Literal["none", "int8", "nf4"]
+
+
 class Quantization(Strict):
     """How the frozen base model is kept in memory. With LoRA, nf4 is what is called QLoRA."""
 
-    quantization: Literal["none", "int8", "nf4"] = Field(
+    quantization: QuantizationName = Field(
         default="none",
         title="Quantization",
         description="nf4 keeps the frozen base model in 4 bits (QLoRA): about a quarter of the memory, slower. int8 "

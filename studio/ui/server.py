@@ -18,7 +18,9 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from studio.errors import UserError
+from studio.jobs.chat_weights import ChatWeights
 from studio.jobs.studio import Studio, keep_studio
+from studio.jobs.training_options import QuantizationName
 from studio.loading import loading
 from studio.settings import Settings, prepare_ui_environment
 
@@ -92,13 +94,24 @@ def _confine(blocks: "gr.Blocks") -> None:
         queue.sleep_when_free = 0.02
 
 
-def serve(settings: Settings, listener: socket.socket, *, open_page: bool) -> None:
-    """Keep the queue and answer on `listener` until told to end. Raises UserError when the workspace is taken."""
+def serve(
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    open_page: bool,
+    chat_quantization: QuantizationName | None = None,
+) -> None:
+    """Keep the queue and answer on `listener` until told to end. Raises UserError when the workspace is taken.
+
+    `chat_quantization`: how base models are held for chats from now on; None: as was chosen before.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = f"http://{shown}:{settings.port}"
     with keep_studio(settings) as studio:
+        if chat_quantization is not None:
+            ChatWeights(studio.workspace).choose(chat_quantization)
         typer.echo(f"Opening the studio at {address} …")
         with loading():
             app = build_app(studio)

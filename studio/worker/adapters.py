@@ -183,6 +183,11 @@ class AdapterShelf:
     def _load(self, name: str) -> Voice:
         folder = self.find(name)
         config = adapter_files.read_config(name, folder)
+        if getattr(config, "use_dora", False) and getattr(self._model, "is_loaded_in_8bit", False):
+            raise UserError(
+                f"{name} is a DoRA adapter, and PEFT cannot read the weights of a base model that is held in 8 bits.",
+                "Hold base models in 4 bits or as trained: see the Playground.",
+            )
         tokenizer, template, notes = self._tokenizer(name, folder)
         notes = (*notes, *self._base.notes)
         common: dict[str, Any] = {
@@ -211,7 +216,7 @@ class AdapterShelf:
     def _inject(self, name: str, folder: Path) -> PeftModel:
         """A twin of the base with PEFT's layers in it. Raises UserError when they do not fit."""
         try:
-            return PeftModel.from_pretrained(self._new_twin(), folder, adapter_name="default").eval()
+            adapted = PeftModel.from_pretrained(self._new_twin(), folder, adapter_name="default").eval()
         except (ValueError, RuntimeError, KeyError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -219,6 +224,10 @@ class AdapterShelf:
                 f"The adapter of {name} does not fit the model: {str(error).splitlines()[0]}",
                 "Choose an adapter of this base model.",
             ) from None
+        if getattr(self._model, "hf_quantizer", None) is not None and self._model.dtype != torch.float32:
+            # Beside quantized weights some of PEFT's layers answer in float32, or not at all, but under autocast.
+            adapted.forward = torch.autocast(self.device.type, self._model.dtype)(adapted.forward)
+        return adapted
 
     def _new_twin(self) -> Any:
         model = twin(self._model)

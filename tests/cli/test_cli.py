@@ -366,6 +366,14 @@ def test_a_chat_with_a_job_that_is_not_there_is_a_sentence(studio_says):
     assert "no-such-job" in err
 
 
+@pytest.mark.parametrize("command", [["chat", "--quantization"], ["serve", "--chat-quantization"]])
+def test_a_way_to_hold_base_models_that_there_is_not_is_a_sentence(studio_says, home, command):
+    code, _, err = studio_says(*command, "nf8")
+    assert code == 2
+    assert "none, int8, nf4" in err
+    assert not home.chat_weights.exists()
+
+
 def test_without_jobs_the_list_says_how_to_start_one(studio_says):
     assert "studio train --preset lora" in studio_says("jobs", "list")[1]
     assert json.loads(studio_says("jobs", "list", "--json")[1]) == []

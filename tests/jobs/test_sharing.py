@@ -14,7 +14,7 @@ from studio.jobs.launchers import local
 from studio.jobs.presets import read_presets
 from studio.jobs.servers import ServerPool
 from studio.jobs.sharing import Chat, Plan, Space, chat_needs, job_needs, plan
-from studio.jobs.spec import build_spec
+from studio.jobs.spec import ServeSpec, build_spec
 from studio.jobs.supervisor import Supervisor
 from studio.memory.estimate import GIB
 from tests.conftest import tiny_spec
@@ -80,7 +80,7 @@ def machine(studio, pool, monkeypatch):
     fake = Machine(studio, pool)
     monkeypatch.setattr(sharing, "look_around", fake.look_around)
     monkeypatch.setattr(sharing, "held", lambda record, space: 10)
-    monkeypatch.setattr(sharing, "chat_needs", lambda base, workspace, space: 10)
+    monkeypatch.setattr(sharing, "chat_needs", lambda spec, workspace, space: 10)
     monkeypatch.setattr(sharing, "job_needs", lambda spec, workspace, space: fake.job)
     monkeypatch.setattr(servers, "ASKING", 0.0)
     monkeypatch.setattr(admission, "LOOK_EVERY", 0.0)
@@ -280,7 +280,7 @@ def test_needs_follow_the_model_and_the_place(workspace, tiny_model, monkeypatch
     monkeypatch.setattr(hardware, "gpus", list)
     here = sharing.look_around()
     assert here.card is None
-    assert 0.7 * GIB < chat_needs(str(tiny_model), workspace, here) < 0.72 * GIB
+    assert 0.7 * GIB < chat_needs(ServeSpec(base_model=str(tiny_model)), workspace, here) < 0.72 * GIB
     longer = spec.model_copy(update={"max_length": 4096, "per_device_train_batch_size": 8})
     assert 0.7 * GIB < job_needs(spec, workspace, here) < job_needs(longer, workspace, here)
     card = Gpu(name="NVIDIA GeForce RTX 4090", total_bytes=24 * GIB, used_bytes=20 * GIB)
@@ -288,8 +288,8 @@ def test_needs_follow_the_model_and_the_place(workspace, tiny_model, monkeypatch
     there = sharing.look_around()
     assert (there.free, there.name) == (4 * GIB, card.name)
     assert job_needs(spec, workspace, there) > 0.5 * GIB
-    assert chat_needs(str(tiny_model), workspace, there) < 0.6 * GIB
+    assert chat_needs(ServeSpec(base_model=str(tiny_model)), workspace, there) < 0.6 * GIB
     for unknown in ("org/not-here", str(tiny_model.parent)):
-        assert chat_needs(unknown, workspace, there) is None
+        assert chat_needs(ServeSpec(base_model=unknown), workspace, there) is None
         assert job_needs(spec.model_copy(update={"base_model": unknown}), workspace, there) is None
     assert replace(there, card=None).name == "this machine"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AdaLoraConfig, PeftModel, ShiraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from studio.errors import UserError
@@ -354,6 +354,33 @@ def test_a_base_in_four_bits_answers_in_mixed_passes_too(base, workspace, passes
     asked = [engine.submit(ask(shelf, name, 12, 8)) for name in MIXED[:3]]
     assert [finish(one) for one in asked] == alone
     assert sorted(MIXED[:3]) in [sorted(names) for names in passes]
+
+
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_every_kind_of_adapter_answers_on_a_quantized_base_in_half_precision(base, workspace, tmp_path, quantization):
+    """As on a card. What PEFT cannot do is told before it breaks the answers of others."""
+    copied = Workspace(tmp_path / "workspace").prepare()
+    for kind in CONFIGS:
+        copy_adapter(copied, workspace.adapter_folder(kind), kind)
+    for name, config in (("shira", ShiraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")),
+                         ("adalora", AdaLoraConfig(init_r=4, total_step=9, target_modules=["q_proj"]))):  # fmt: skip
+        make_adapter(copied, base, name, name, config=config)
+    spec = ServeSpec(base_model=str(base), quantization=quantization)
+    model = load.load_model(base, dtype=torch.bfloat16, where=CPU, spec=spec)
+    shelf = AdapterShelf(model, load.load_tokenizer(base, "model"), base, copied)
+    whole = shelf_of(base, copied)
+    engines = [(shelf, Engine(shelf, CPU)), (whole, Engine(whole, CPU))]
+    for name in ("shira", "adalora", *ALL, "base"):
+        if (name, quantization) == ("dora", "int8"):
+            with pytest.raises(UserError, match="8 bits"):
+                ask(shelf, name, 12)
+            continue
+        scores = []
+        for one, engine in engines:
+            request = Request(one.voice(name), ids_of(12), Sampling(max_tokens=1), answer=ids_of(8, seed=1))
+            answer(engine, request)
+            scores.append(request.logprob)
+        assert scores[0] == pytest.approx(scores[1], rel=0.1)
 
 
 def test_a_rotation_that_looks_at_the_longest_text_shares_no_pass(tiny_model):

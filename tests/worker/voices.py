@@ -42,11 +42,11 @@ CONFIGS = {
 }
 
 
-def make_adapter(workspace: Workspace, base, name, kind, *, seed=0, strength=0.5, tokenizer=True):
+def make_adapter(workspace: Workspace, base, name, kind, *, seed=0, strength=0.5, tokenizer=True, config=None):
     """A random adapter in the place of an imported one; its folder."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     torch.manual_seed(seed)
-    model = get_peft_model(model, CONFIGS[kind]())
+    model = get_peft_model(model, config or CONFIGS[kind]())
     with torch.no_grad():
         for weight in model.parameters():
             if weight.requires_grad:

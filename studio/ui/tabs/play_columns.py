@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.jobs.chat_weights import AS_TRAINED, CHOICES
 from studio.playground.conversations import MOST_COLUMNS, Drawn
 from studio.ui.i18n import word
 from studio.ui.widgets import widget
@@ -149,6 +150,19 @@ def build_prompt() -> gr.Textbox:
         elem_id="prompt",
         interactive=True,
     )
+
+
+def build_weights() -> gr.Dropdown:
+    """How base models are held: for all chats of the studio, so apart from what a conversation sets for itself."""
+    with gr.Accordion(word("play_weights_title"), open=False, elem_id="play-weights"):
+        return gr.Dropdown(
+            choices=[(word(f"play_weights.{name}"), name) for name in CHOICES],
+            value=AS_TRAINED,
+            label=word("play_weights"),
+            info=word("play_weights_info"),
+            interactive=True,
+            elem_id="chat-weights",
+        )
 
 
 def build_saved() -> SavedControls:

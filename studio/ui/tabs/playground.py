@@ -15,6 +15,7 @@ from studio.ui.play_page import PageState, count_of
 from studio.ui.play_page import menu as speakers
 from studio.ui.play_prompts import PromptHandlers
 from studio.ui.play_saved import SavedHandlers
+from studio.ui.play_weights import WeightsHandlers
 from studio.ui.tabs.play_columns import (
     DrawnControls,
     PlayBar,
@@ -25,6 +26,7 @@ from studio.ui.tabs.play_columns import (
     build_drawn,
     build_prompt,
     build_saved,
+    build_weights,
 )
 from studio.ui.tabs.play_prompts import PromptList, build_prompts
 from studio.ui.widgets import widget
@@ -45,6 +47,7 @@ class PlaygroundTab:
     score: gr.Button
     shared: DrawnControls
     shared_frame: gr.Accordion
+    weights: gr.Dropdown
     saved: SavedControls
     state: gr.HTML
     prompts: PromptList
@@ -82,11 +85,14 @@ def build(studio: Studio) -> PlaygroundTab:
                 score = gr.Button(word("play_score"), size="sm", scale=0, min_width=150, elem_id="score-answers")
             with gr.Accordion(word("play_settings"), open=False, elem_id="play-settings") as shared_frame:
                 shared = build_drawn()
+            weights = build_weights()
             saved = build_saved()
             state = widget("comparison", elem_id="comparison", value={}, again="again", branch="branch")
         with gr.Tab(word("play_section_prompts"), id="prompts", elem_id="section-prompts"):
             prompts = build_prompts()
-    return PlaygroundTab(sections, bar, columns, prompt, clear, score, shared, shared_frame, saved, state, prompts)
+    return PlaygroundTab(
+        sections, bar, columns, prompt, clear, score, shared, shared_frame, weights, saved, state, prompts
+    )
 
 
 def wire(
@@ -96,6 +102,7 @@ def wire(
     _wire_layout(tab)
     _wire_answers(ChatHandlers(studio), tab)
     _wire_saved(SavedHandlers(studio), tab, blocks, page, dataset)
+    _wire_weights(WeightsHandlers(studio), tab.weights, blocks, page)
     on = PromptHandlers(studio, desk)
     tab.prompts.file.upload(guarded(on.take_file), tab.prompts.file, tab.prompts.prompts, **QUIET)
     tab.prompts.run.click(guarded(on.run), [tab.prompts.prompts, tab.state, *tab.controls], tab.prompts.table, **QUIET)
@@ -140,6 +147,12 @@ def _wire_saved(on: SavedHandlers, tab: PlaygroundTab, blocks: gr.Blocks, page: 
     loud = {**QUIET, "show_progress": "minimal"}
     kept.export.click(guarded(on.export), [kept.name, *inputs], dataset, **loud)
     kept.export_all.click(guarded(on.export_all), None, dataset, **loud)
+
+
+def _wire_weights(on: WeightsHandlers, weights: gr.Dropdown, blocks: gr.Blocks, page: gr.Tab) -> None:
+    for come in (blocks.load, page.select):
+        come(guarded(on.shown), None, weights, **QUIET)
+    weights.input(guarded(on.choose), weights, None, **QUIET)
 
 
 def shown_columns(count: Any) -> list[dict[str, Any]]:
