@@ -14,6 +14,18 @@ ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "tokenizer.json", "tokenizer_c
                  "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
 
 
+def network_errors() -> tuple[type[Exception], ...]:
+    """What a connection ends in that is refused or breaks: for us, who ask with httpx, and for the Hub's library.
+
+    That one has httpx2, whose errors are classes of their own. Not every OSError is among them: a full disk is none.
+    Its answers with an error status (HfHubHTTPError) are such errors too, so they are caught before.
+    """
+    import httpx
+    import httpx2
+
+    return (httpx.HTTPError, httpx2.HTTPError, ConnectionError, TimeoutError)
+
+
 def check_hub_model(hub_id: str, timeout: float) -> None:
     """Return when the Hub has `hub_id` and lets us read it. Raises UserError: unknown, gated, no network …"""
     import httpx
@@ -24,7 +36,7 @@ def check_hub_model(hub_id: str, timeout: float) -> None:
     url = f"{constants.ENDPOINT}/{hub_id}/resolve/main/config.json"
     try:
         status = httpx.head(url, headers=headers, timeout=timeout, follow_redirects=True).status_code
-    except httpx.HTTPError:
+    except network_errors():
         raise UserError(
             f"The model hub does not answer, so {hub_id} cannot be fetched.",
             "Check the network, use the starter model, or give the folder of a model on this machine.",
@@ -42,7 +54,7 @@ def check_hub_answers(hub_id: str, timeout: float = 10.0) -> None:
 
     try:
         httpx.head(constants.ENDPOINT, timeout=timeout)
-    except httpx.HTTPError:
+    except network_errors():
         raise unreachable(hub_id) from None
 
 
@@ -70,7 +82,6 @@ def raise_for_status(status: int, hub_id: str) -> None:
 
 def download(hub_id: str, folder: Path | None = None) -> Path:
     """Fetch a model's safetensors, config and tokenizer (what is here already is kept). Raises UserError."""
-    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -79,7 +90,7 @@ def download(hub_id: str, folder: Path | None = None) -> Path:
     except HfHubHTTPError as error:
         raise_for_status(error.response.status_code if error.response is not None else 500, hub_id)
         raise
-    except (LocalEntryNotFoundError, httpx.HTTPError):
+    except (LocalEntryNotFoundError, *network_errors()):
         raise UserError(
             f"{hub_id} could not be fetched: the connection broke.", "Press Resume to go on where it stopped."
         ) from None
@@ -107,7 +118,6 @@ def download_adapter(hub_id: str, folder: Path) -> None:
 
 @contextmanager
 def _adapter_errors(hub_id: str) -> Iterator[None]:
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
@@ -115,7 +125,7 @@ def _adapter_errors(hub_id: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise_for_status(error.response.status_code if error.response is not None else 500, hub_id)
         raise
-    except (LocalEntryNotFoundError, httpx.HTTPError, ConnectionError):
+    except (LocalEntryNotFoundError, *network_errors()):
         raise unreachable(hub_id) from None
 
 
@@ -149,7 +159,7 @@ def read_config(hub_id: str, timeout: float) -> dict[str, object]:
         answer = httpx.get(url, headers=headers, timeout=timeout, follow_redirects=True)
         raise_for_status(answer.status_code, hub_id)
         config = answer.json()
-    except (httpx.HTTPError, ValueError):
+    except (*network_errors(), ValueError):
         raise UserError(
             f"The model hub does not answer, so the config.json of {hub_id} cannot be read.",
             "Check the network, choose a well-known model, or give a config.json of this machine.",

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx2
 import pytest
 
 from studio import hub
@@ -240,6 +241,33 @@ def test_no_network_is_a_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
         hub.check_hub_model("some/model", timeout=2)
+
+
+def test_a_connection_that_breaks_within_the_hubs_library_is_a_sentence(monkeypatch, tmp_path):
+    def breaks(*unused, **named):
+        httpx2.get("http://127.0.0.1:9")  # the client of huggingface_hub, whose errors are not those of httpx
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", breaks)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", breaks)
+    with pytest.raises(UserError, match=r"some/model could not be fetched: the connection broke\."):
+        hub.download("some/model", tmp_path)
+    for ask in (lambda: hub.adapter_bytes("some/lora", 9), lambda: hub.download_adapter("some/lora", tmp_path)):
+        with pytest.raises(UserError, match="does not answer, so some/lora"):
+            ask()
+
+
+@pytest.mark.parametrize("hub_error", [403, 404])
+def test_what_the_hub_answers_is_not_taken_for_a_broken_connection(monkeypatch, tmp_path, hub_error):
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def refuses(*unused, **named):
+        asked = httpx2.Request("GET", "http://hub/some/model")
+        raise HfHubHTTPError("no", response=httpx2.Response(hub_error, request=asked))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuses)
+    for ask in (hub.download, hub.download_adapter):
+        with pytest.raises(UserError, match="gated|has no model"):
+            ask("some/model", tmp_path)
 
 
 class serve_status:

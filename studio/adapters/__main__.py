@@ -9,7 +9,7 @@ from typing import Any
 from studio.adapters.intake import take_in
 from studio.data.child import Request, answer
 from studio.data.conversion import Tell
-from studio.hub import adapter_bytes, download_adapter
+from studio.hub import adapter_bytes, check_hub_answers, download_adapter
 
 TOLD_EVERY = 1.0  # seconds
 
@@ -17,6 +17,7 @@ TOLD_EVERY = 1.0  # seconds
 def of_hub(request: Request, tell: Tell) -> Any:
     """An adapter of the Hub → its files in a folder. What has arrived is told every second."""
     hub_id, folder = request["hub_id"], Path(request["folder"])
+    check_hub_answers(hub_id)
     total, arrived = max(1, adapter_bytes(hub_id, request["limit"])), threading.Event()
 
     def look() -> None:

@@ -1,5 +1,6 @@
 """A data set of the Hub → a JSON Lines file: streamed, so that a thousand rows cost a thousand rows."""
 
+import errno
 import json
 import re
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from typing import Any
 
 from studio.data.conversion import Tell
 from studio.errors import UserError
-from studio.hub import check_hub_answers, unreachable
+from studio.hub import check_hub_answers, network_errors, unreachable
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 NAME = re.compile(r"[\w.-]{0,100}")
@@ -48,7 +49,6 @@ def fetch_rows(file: Path, *, hub_id: str, subset: str, split: str, limit: int, 
     """
     check_request(hub_id, subset, split, limit)
     check_hub_answers(hub_id)
-    import httpx
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
@@ -64,7 +64,9 @@ def fetch_rows(file: Path, *, hub_id: str, subset: str, split: str, limit: int, 
         ) from None
     except (DatasetsError, ValueError) as error:
         raise UserError(f"{hub_id}: {str(error)[:300]}", "Check subset and split.") from None
-    except (ConnectionError, OSError, httpx.HTTPError):
+    except (OSError, *network_errors()) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # told as a full disk by who waits for this process
         raise unreachable(hub_id) from None
     return {"rows": count}
 

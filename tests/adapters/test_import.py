@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from studio import hub
+from studio.adapters import __main__ as adapters_child
 from studio.adapters import bringing
 from studio.adapters.__main__ import TASKS
 from studio.adapters.bringing import bring_in, fetch
@@ -375,6 +376,7 @@ def fake_hub(monkeypatch, outside):
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(adapters_child, "check_hub_answers", lambda hub_id: None)
     return fetched
 
 
@@ -395,6 +397,15 @@ def test_pickles_and_large_ones_of_the_hub_are_refused_before_they_are_fetched(b
         fetch("../../etc", tmp_path, limit=PLENTY)
     assert fake_hub == []
     assert "*" not in "".join(hub.ADAPTER_FILES)
+
+
+def test_a_hub_that_does_not_answer_is_told_before_its_library_tries(bring, monkeypatch, tmp_path):
+    import huggingface_hub
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: pytest.fail("it tries for half a minute"))
+    with pytest.raises(UserError, match="does not answer, so me/lora"):
+        fetch("me/lora", tmp_path, limit=PLENTY)
 
 
 # --- afterwards ------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Rows page by page, decisions that can be taken back, long work that can be watched and cancelled."""
 
 import csv
+import errno
 import io
 import json
 import threading
 
+import httpx2
 import pytest
 
 from studio.data import desk as desk_module
@@ -239,6 +241,24 @@ def test_hub_rows_are_written_as_they_come(tmp_path):
     assert next(rows) == {"text": "c"}, "no more is fetched than was asked for"
     with pytest.raises(UserError, match="Row 1"):
         hub_rows.write_rows(tmp_path / "y.jsonl", iter([{"image": object()}]), 2, lambda *unused: None)
+
+
+@pytest.mark.parametrize(("broken", "told"), [("connection", "does not answer"), ("disk", "No space left")])
+def test_a_connection_that_breaks_in_the_middle_is_a_sentence_and_a_full_disk_another(
+    monkeypatch, tmp_path, broken, told
+):
+    def rows(*unused, **named):
+        yield {"text": "one"}
+        if broken == "disk":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        httpx2.get("http://127.0.0.1:9")
+
+    monkeypatch.setattr(hub_rows, "check_hub_answers", lambda hub_id: None)
+    monkeypatch.setattr("datasets.load_dataset", rows)
+    with pytest.raises(UserError if broken == "connection" else OSError, match=told):
+        hub_rows.fetch_rows(
+            tmp_path / "x.jsonl", hub_id="a/b", subset="", split="train", limit=9, tell=lambda share, known: None
+        )
 
 
 @pytest.mark.slow
