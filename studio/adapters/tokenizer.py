@@ -7,6 +7,7 @@ from typing import Any
 
 from studio.adapters.bundle import TOKENIZER, Bundle
 from studio.data.chat_template import ChatTokenizer
+from studio.data.template_time import template_time
 from studio.errors import UserError
 
 LARGEST = 256 * 1024**2  # bytes of one file
@@ -65,7 +66,8 @@ def _try(folder: Path, vocabulary: int) -> None:
             f"Its tokenizer has tokens up to {max(ids):,}; the base model knows {vocabulary:,}.",
             "Choose the base model that it was trained on, or leave the tokenizer out.",
         )
-    chat.render([{"role": "user", "content": "Hello"}], add_generation_prompt=True)
+    with template_time():
+        chat.render([{"role": "user", "content": "Hello"}], add_generation_prompt=True)
 
 
 def _ids(folder: Path) -> list[int]:

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 IGNORED = -100  # the label of a token that is not learned: torch's cross entropy skips it
+RAISED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)  # by templates
 TEXTS_AT_ONCE = 256  # the tokenizer keeps some 100 bytes a token until a batch is done
 
 # For models that bring no chat template (base models). Saved with the adapter, so that chat uses it as well.
@@ -117,9 +126,9 @@ class ChatTokenizer:
                 add_generation_prompt=add_generation_prompt,
                 **self.special_tokens,
             )
-        except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        except (TemplateError, *RAISED) as error:
             raise UserError(
-                f"The model's chat template refuses a conversation: {error}.",
+                f"The model's chat template refuses a conversation: {str(error) or type(error).__name__}.",
                 "Change the conversation's roles or their order, or choose the plain template.",
             ) from None
         return str(texts[0])

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import zipfile
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from studio import hub
 from studio.adapters import __main__ as adapters_child
-from studio.adapters import bringing
+from studio.adapters import bringing, tokenizer
 from studio.adapters.__main__ import TASKS
 from studio.adapters.bringing import bring_in, fetch
 from studio.adapters.bundle import CONFIG, WEIGHTS
@@ -338,9 +339,9 @@ def test_a_tokenizer_of_its_own_is_kept_without_what_names_code_or_files(bring, 
 def test_a_tokenizer_with_more_tokens_than_the_base_is_refused(bring, copy_of, tiny_model):
     folder = copy_of("lora")
     give_tokenizer(folder, tiny_model)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["model"]["vocab"]["zzz"] = 5000
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["vocab"]["zzz"] = 5000
+    (folder / "tokenizer.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match="tokens up to 5,000; the base model knows 318"):
         bring(folder)
 
@@ -350,6 +351,16 @@ def test_a_template_that_cannot_be_rendered_is_refused(bring, copy_of, tiny_mode
     give_tokenizer(folder, tiny_model, chat_template="{{ ''.__class__.__mro__ }}{% for")
     with pytest.raises(UserError, match="template refuses"):
         bring(folder)
+
+
+def test_a_template_that_loops_is_ended_and_named(bring, copy_of, workspace, tiny_model, monkeypatch):
+    folder, loop = copy_of("lora"), "{% for i in range(99999) %}"
+    give_tokenizer(folder, tiny_model, chat_template=f"{loop * 3}{{% endfor %}}{{% endfor %}}{{% endfor %}}")
+    monkeypatch.setattr(tokenizer, "template_time", partial(tokenizer.template_time, 0.2))
+    with pytest.raises(UserError, match=r"chat template took more than 0\.2 seconds") as caught:
+        bring(folder)
+    assert "template that loops" in caught.value.hint
+    assert left_behind(workspace) == []
 
 
 # --- from the Hub ----------------------------------------------------------------------------------------------
