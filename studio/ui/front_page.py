@@ -80,8 +80,8 @@ STYLES = (
 SCRIPTS = (
     "studio.js", "widgets.js", "charts.js", "data.js", "data_import.js", "data_mapping.js", "data_audit.js",
     "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js", "adapters.js",
-    "adapter_import.js", "adapter_inspect.js", "lineage.js", "merging.js", "playground.js", "play_prompts.js",
-    "arena.js", "arena_results.js",
+    "adapter_folder.js", "adapter_import.js", "adapter_inspect.js", "lineage.js", "merging.js", "playground.js",
+    "play_prompts.js", "arena.js", "arena_results.js",
 )  # fmt: skip
 
 

@@ -27,15 +27,22 @@
 
   /* ---- sources ---- */
   function upload(wish, state) {
-    const input = make("input", { type: "file", multiple: true, accept: ENDINGS, id: "import-files", onchange: () => begin([...input.files]) });
-    const begin = (files) => { if (files.length) send(files, wish(), state); input.value = ""; };
+    const chosen = ({ target }) => { const found = A.withPaths(target.files); target.value = ""; begin(found); };
+    const begin = (found) => {
+      if (!found.length) return;
+      const { files, name, key, values } = A.oneAdapter(found), wished = wish();
+      if (key) return state.replaceChildren(A.trouble({ message: A.say(key, values || {}), hint: word("adapters_folder_hint") }));
+      send(files, { ...wished, name: wished.name || name.slice(0, 80) }, state);
+    };
+    const input = make("input", { type: "file", multiple: true, accept: ENDINGS, id: "import-files", onchange: chosen });
+    const folder = make("input", { type: "file", webkitdirectory: true, hidden: true, id: "import-directory", onchange: chosen });
     const zone = make("label", { class: "st-drop", for: "import-files" }, make("b", {}, word("adapters_drop")), make("span", {}, word("adapters_drop_text")), input);
     for (const event of ["dragover", "dragleave", "drop"]) zone.addEventListener(event, (happened) => {
       happened.preventDefault();
       zone.classList.toggle("over", event === "dragover");
-      if (event === "drop") begin([...happened.dataTransfer.files]);
+      if (event === "drop") A.dropped(happened.dataTransfer).then(begin, () => state.replaceChildren(A.trouble({ message: word("adapters_folder_unread"), hint: word("adapters_folder_hint") })));
     });
-    return zone;
+    return make("div", { class: "st-stack" }, zone, make("div", { class: "st-actions flat" }, A.button(word("adapters_choose_folder"), () => folder.click(), "", { id: "import-choose-folder" })), folder);
   }
   function hub(wish, state) {
     const id = make("input", { class: "st-input", placeholder: "organisation/adapter", required: true, autocomplete: "off", spellcheck: "false", id: "import-hub-id" });
