@@ -26,6 +26,31 @@ class Cpu:
     bf16: bool
 
 
+class BusyMeter:
+    """How busy the processor was since it was asked last, by whichever thread.
+
+    psutil.cpu_percent() keeps its last sample for each thread, and says 0 in one that asks for the first time.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._share = _processor_seconds(), 0.0
+
+    def share(self) -> float:
+        """From 0 to 1."""
+        busy, total = _processor_seconds()
+        if total > self._last[1]:
+            self._share = min(1.0, max(0.0, (busy - self._last[0]) / (total - self._last[1])))
+            self._last = busy, total
+        return self._share
+
+
+def _processor_seconds() -> tuple[float, float]:
+    """(busy, all) since the machine started. What guests took is within what users and nice ones did."""
+    times = psutil.cpu_times()._asdict()
+    total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
+    return total - times["idle"] - times.get("iowait", 0.0), total
+
+
 @cache
 def cpu() -> Cpu:
     """The CPU of this machine."""

@@ -132,6 +132,7 @@ class LiveRoutes:
         self._studio = studio
         self._ledger = JobLedger(studio)
         self._machine: tuple[float, dict[str, Any]] = (0.0, {})
+        self._busy, self._looking = hardware.BusyMeter(), threading.Lock()
 
     def router(self) -> APIRouter:
         """All of them, to be included in the application."""
@@ -160,9 +161,10 @@ class LiveRoutes:
 
     def system(self) -> dict[str, Any]:
         """How busy this machine is."""
-        if time.monotonic() - self._machine[0] > MACHINE_REFRESH:
-            self._machine = (time.monotonic(), machine(self._studio))
-        return self._machine[1]
+        with self._looking:
+            if time.monotonic() - self._machine[0] > MACHINE_REFRESH:
+                self._machine = (time.monotonic(), machine(self._studio, self._busy.share()))
+            return self._machine[1]
 
     def figures(self, objective: str) -> list[dict[str, Any]]:
         """The charts of an objective, to be drawn once."""
@@ -205,11 +207,11 @@ def selected_job(studio: Studio, job_id: str, since: int, tag: str) -> dict[str,
     return {"job": summary, "tag": now, "points": points, "next": len(view.state.points)}
 
 
-def machine(studio: Studio) -> dict[str, Any]:
-    """How busy this machine is: shares from 0 to 1 and words."""
-    memory, disk, busy = psutil.virtual_memory(), shutil.disk_usage(studio.workspace.root), psutil.cpu_percent()
+def machine(studio: Studio, busy: float) -> dict[str, Any]:
+    """How busy this machine is: shares from 0 to 1 and words; `busy`: the processor's."""
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(studio.workspace.root)
     meters = [
-        {"name": "cpu", "share": busy / 100, "text": f"{busy:.0f} %"},
+        {"name": "cpu", "share": round(busy, 3), "text": f"{100 * busy:.0f} %"},
         {
             "name": "memory",
             "share": memory.percent / 100,

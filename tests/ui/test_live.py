@@ -2,9 +2,11 @@
 
 import logging
 import re
+import threading
 from types import SimpleNamespace
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from studio.errors import UserError
@@ -13,7 +15,7 @@ from studio.jobs.state import JobState
 from studio.methods.objectives import OBJECTIVES
 from studio.ui import live
 from studio.ui.charts import POINTS_AT_ONCE, new_points
-from studio.ui.live import JobLedger, selected_job
+from studio.ui.live import JobLedger, LiveRoutes, selected_job
 from studio.ui.server import build_app
 from tests.ui.conftest import visitor
 
@@ -239,6 +241,24 @@ def test_the_machine_is_told_in_shares_and_words(page):
         assert 0 <= meter["share"] <= 1
         assert meter["text"]
     assert told["supervisor"] is False
+
+
+def test_the_processor_is_as_busy_whichever_thread_asks(studio, monkeypatch):
+    """psutil keeps its last sample for each thread, and a route runs in whichever thread is free."""
+    clock, first = [0.0], psutil.cpu_times()
+
+    def cpu_times():
+        return first._replace(user=first.user + 0.75 * clock[0], idle=first.idle + 0.25 * clock[0])
+
+    monkeypatch.setattr("psutil.cpu_times", cpu_times)
+    monkeypatch.setattr("studio.ui.live.MACHINE_REFRESH", -1.0)
+    routes, told = LiveRoutes(studio), []
+    for seconds in (8.0, 16.0):
+        clock[0] = seconds
+        asking = threading.Thread(target=lambda: told.append(routes.system()["meters"][0]))
+        asking.start()
+        asking.join()
+    assert told == [{"name": "cpu", "share": 0.75, "text": "75 %"}] * 2
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
