@@ -14,16 +14,16 @@ ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "tokenizer.json", "tokenizer_c
                  "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
 
 
-def network_errors() -> tuple[type[Exception], ...]:
+def network_errors(*also: type[Exception]) -> tuple[type[Exception], ...]:
     """What a connection ends in that is refused or breaks: for us, who ask with httpx, and for the Hub's library.
 
     That one has httpx2, whose errors are classes of their own. Not every OSError is among them: a full disk is none.
-    Its answers with an error status (HfHubHTTPError) are such errors too, so they are caught before.
+    Its answers with an error status (HfHubHTTPError) are such errors too, so they are caught before. `also` is caught with them.
     """
     import httpx
     import httpx2
 
-    return (httpx.HTTPError, httpx2.HTTPError, ConnectionError, TimeoutError)
+    return (httpx.HTTPError, httpx2.HTTPError, ConnectionError, TimeoutError, *also)
 
 
 def check_hub_model(hub_id: str, timeout: float) -> None:
@@ -90,7 +90,7 @@ def download(hub_id: str, folder: Path | None = None) -> Path:
     except HfHubHTTPError as error:
         raise_for_status(error.response.status_code if error.response is not None else 500, hub_id)
         raise
-    except (LocalEntryNotFoundError, *network_errors()):
+    except network_errors(LocalEntryNotFoundError):
         raise UserError(
             f"{hub_id} could not be fetched: the connection broke.", "Press Resume to go on where it stopped."
         ) from None
@@ -125,7 +125,7 @@ def _adapter_errors(hub_id: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise_for_status(error.response.status_code if error.response is not None else 500, hub_id)
         raise
-    except (LocalEntryNotFoundError, *network_errors()):
+    except network_errors(LocalEntryNotFoundError):
         raise unreachable(hub_id) from None
 
 
@@ -159,7 +159,7 @@ def read_config(hub_id: str, timeout: float) -> dict[str, object]:
         answer = httpx.get(url, headers=headers, timeout=timeout, follow_redirects=True)
         raise_for_status(answer.status_code, hub_id)
         config = answer.json()
-    except (*network_errors(), ValueError):
+    except network_errors(ValueError):
         raise UserError(
             f"The model hub does not answer, so the config.json of {hub_id} cannot be read.",
             "Check the network, choose a well-known model, or give a config.json of this machine.",

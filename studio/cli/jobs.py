@@ -212,8 +212,9 @@ def _follow(studio: Studio, job_id: str, *, tell: bool) -> JobView:
 
 def _progress(view: JobView) -> str:
     state = view.state
-    if view.status != "running":
-        return f"{view.id}: {view.status}{f' ({state.phase})' if state.phase else ''}"
+    if view.status != "running" or state.share is not None:
+        left = f"  left {duration(state.seconds_left)}" if state.seconds_left is not None else ""
+        return f"{view.id}: {view.status}{f' ({state.phase})' if state.phase else ''}{left}"
     figures = [
         f"{name} {value:.4g}"
         for name in ("loss", "eval_loss", "rewards/accuracies")

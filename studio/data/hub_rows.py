@@ -64,7 +64,7 @@ def fetch_rows(file: Path, *, hub_id: str, subset: str, split: str, limit: int, 
         ) from None
     except (DatasetsError, ValueError) as error:
         raise UserError(f"{hub_id}: {str(error)[:300]}", "Check subset and split.") from None
-    except (OSError, *network_errors()) as error:
+    except network_errors(OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # told as a full disk by who waits for this process
         raise unreachable(hub_id) from None

@@ -20,10 +20,14 @@ class Event(BaseModel):
 
 
 class Progress(Event):
-    """What the worker is doing where there are no steps: "loading the base model", or evaluating."""
+    """What the worker is doing where there are no steps: "loading the base model", or evaluating.
+
+    `share`: how much of the job's work is done, from 0 to 1, of a job without steps that has begun with it.
+    """
 
     event: Literal["progress"] = "progress"
     phase: str
+    share: float | None = None
 
 
 class Started(Event):

@@ -37,6 +37,9 @@ class JobState:
     version: int = 0
     revision: int = 0  # grows when points were taken back, so that a chart must be drawn anew
     _timing: list[tuple[int, float]] = field(default_factory=list)
+    _done: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # (time, share) told first and last of work without steps
 
     def add(self, event: AnyEvent) -> None:
         """Take in the next event."""
@@ -49,6 +52,7 @@ class JobState:
             self.end = None
         if isinstance(event, Progress):
             self.phase = event.phase
+            self._done = [] if event.share is None else [*self._done[:1], (event.time, event.share)]
         elif isinstance(event, Started):
             self._start(event)
         elif isinstance(event, Metrics):
@@ -70,8 +74,21 @@ class JobState:
         return self.started.max_steps if self.started else 0
 
     @property
+    def share(self) -> float | None:
+        """How much is done of a job that has no steps, as a merge; None before, at the end, and where steps count."""
+        return self._done[-1][1] if self._done and self.end is None else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether its work goes on: it trains, or it is a job without steps that has told its share."""
+        return self.end is None and (self.started is not None or self.share is not None)
+
+    @property
     def seconds_left(self) -> float | None:
-        """Time to the last step at the pace of the last points; None while unknown or at the end."""
+        """Time to the end at the pace of the last points, or of the whole work so far; None while unknown."""
+        if self.share is not None:
+            (since, first), (now, share) = self._done[0], self._done[-1]
+            return (now - since) * (1 - share) / (share - first) if share > first else None
         pace = self.seconds_per_step
         return None if self.end is not None or pace is None else (self.max_steps - self._timing[-1][0]) * pace
 
@@ -111,7 +128,7 @@ def status_of(
     if alive and not has_ended:
         if stopping:
             return "stopping"
-        return "running" if state.started is not None and state.end is None else "starting"
+        return "running" if state.begun else "starting"
     if waiting:
         return "queued"
     if isinstance(state.end, Finished):

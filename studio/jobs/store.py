@@ -75,7 +75,7 @@ class JobView:
             return f"The worker died after step {self.state.step}; nothing since the last checkpoint is kept."
         if isinstance(end, Failed) and self.status == "failed":
             return f"{end.message} {end.hint}".strip()
-        return self.state.phase if self.status == "starting" or self.held else ""
+        return self.state.phase if self.status == "starting" or self.held or self.state.share is not None else ""
 
     @property
     def held(self) -> bool:

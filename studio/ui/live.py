@@ -78,7 +78,13 @@ def list_entry(view: JobView) -> dict[str, Any]:
         "max_steps": view.state.max_steps,
         "loss": None if loss is None else round(loss, 3),
         "created": view.created,
+        **_share(view),
     }
+
+
+def _share(view: JobView) -> dict[str, float]:
+    """How much is done, of a job that has no steps; nothing for the others, whose entries are asked for often."""
+    return {} if view.state.share is None else {"share": round(view.state.share, 3)}
 
 
 def unreadable_entry(job_id: str) -> dict[str, Any]:
@@ -122,6 +128,7 @@ def job_summary(view: JobView) -> dict[str, Any]:
         "warnings": state.warnings,
         "unresponsive": view.unresponsive,
         "revision": state.revision,
+        **_share(view),
     }
 
 

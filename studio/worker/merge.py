@@ -5,7 +5,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ from studio.workspace import Workspace, write_json
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "*.jinja", "vocab.*", "merges.txt")
 NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")  # options that leave layers out
 ENDINGS = {part: ending for ending, part in PAIRS.items() if "embedding" not in ending}
-TELL_EVERY = 5.0  # seconds
+TELL_EVERY = 2.0  # seconds
 Tensors = dict[str, torch.Tensor]
+Tell = Callable[[str, float], None]  # (what is done now, how much of the whole is done)
 
 
 def run(folder: Path, spec: MergeSpec, events: EventWriter, switch: StopSwitch) -> None:
@@ -57,7 +58,8 @@ def run(folder: Path, spec: MergeSpec, events: EventWriter, switch: StopSwitch) 
         result, size = _whole_model(folder, spec, sources, origin, events, values)
     else:
         result = folder / names.ADAPTER
-        size = checkpoints.write_complete(result, lambda staging: fill(staging, spec, sources, origin, events, values))
+        tell = _telling(events)
+        size = checkpoints.write_complete(result, lambda staging: fill(staging, spec, sources, origin, tell, values))
     switch.patient = True  # the result is there: a stop has nothing to end any more
     events.write(
         Finished(
@@ -69,6 +71,15 @@ def run(folder: Path, spec: MergeSpec, events: EventWriter, switch: StopSwitch) 
             values=values,
         )
     )
+
+
+def _telling(events: EventWriter, *, begin: float = 0.0, end: float = 1.0) -> Tell:
+    """Tells the progress of a part of the work, from `begin` to `end` of the whole."""
+
+    def tell(phase: str, share: float) -> None:
+        events.write(Progress(phase=phase, share=round(begin + (end - begin) * share, 3)))
+
+    return tell
 
 
 def quantized_sentence(source: Source) -> str:
@@ -104,18 +115,18 @@ def fill(
     spec: MergeSpec,
     sources: Sequence[Source],
     origin: dict[str, Any],
-    events: EventWriter,
+    tell: Tell,
     values: dict[str, float],
 ) -> None:
     """Write the merged adapter into an empty folder, and its figures into `values`."""
-    events.write(Progress(phase="merging"))
+    tell("merging", 0.0)
     torch.manual_seed(spec.seed)
     rank = result_rank(spec, sources)
     found: dict[str, float] = {}
     if sources[0].kind == "IA3":
         tensors = merged_vectors(spec, sources)
     else:
-        tensors, found = merged_matrices(spec, sources, rank, events)
+        tensors, found = merged_matrices(spec, sources, rank, tell)
     broken = next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
     if broken:
         raise UserError(f"The merge is not a number in {broken}.", "One of the adapters is broken: leave it out.")
@@ -127,7 +138,7 @@ def fill(
 
 
 def merged_matrices(
-    spec: MergeSpec, sources: Sequence[Source], rank: int, events: EventWriter
+    spec: MergeSpec, sources: Sequence[Source], rank: int, tell: Tell
 ) -> tuple[Tensors, dict[str, float]]:
     """(the tensors of the merged LoRA adapter, its figures)."""
     count = len({module for source in sources for module in source.shapes_cached})
@@ -142,7 +153,8 @@ def merged_matrices(
             squares[name] += square
         if time.monotonic() - told > TELL_EVERY:
             told = time.monotonic()
-            events.write(Progress(phase=f"merging: {len(tensors) // 2} of {count} layers"))
+            merged_so_far = len(tensors) // 2
+            tell(f"merging: {merged_so_far} of {count} layers", merged_so_far / count)
     figures = {name: math.sqrt(max(0.0, square)) for name, square in squares.items()}
     figures["deviation"] = figures["deviation"] / figures["norm_sum"] if figures["norm_sum"] else 0.0
     return tensors, {**figures, "rank": float(rank)}
@@ -225,16 +237,17 @@ def _whole_model(
 ) -> tuple[Path, int]:
     """(the folder of the whole model, its bytes)."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".merged-") as place:
-        adapter = sources[0].folder
+        adapter, begun = sources[0].folder, 0.0
         if len(sources) > 1 or spec.sources[0].weight != 1:
-            adapter = Path(place)
-            fill(adapter, spec, sources, origin, events, values)
+            adapter, begun = Path(place), 0.5
+            fill(adapter, spec, sources, origin, _telling(events, end=begun), values)
 
         base, dtype = find_base(spec, sources[0], Workspace(folder.parent.parent))
-        events.write(Progress(phase=f"merging into the base model in {dtype}"))
+        tell, phase = _telling(events, begin=begun), f"merging into the base model in {dtype}"
+        tell(phase, 0.0)
 
         def write(staging: Path) -> None:
-            merge_into_base(staging, spec, base, dtype, adapter)
+            merge_into_base(staging, spec, base, dtype, adapter, lambda share: tell(phase, share))
             copy_tokenizer(sources[0].folder, staging)
             write_json(staging / names.ORIGIN, {**origin, "dtype": dtype})
 

@@ -1,5 +1,6 @@
 """An adapter into the base model's own weights: a whole model, in a dtype that is said."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,17 +32,22 @@ def choose_dtype(wanted: str, base: Path) -> str:
     return kept if kept in load.DTYPES else "float32"
 
 
-def merge_into_base(staging: Path, spec: MergeSpec, base: Path, dtype: str, adapter: Path) -> None:
+def merge_into_base(
+    staging: Path, spec: MergeSpec, base: Path, dtype: str, adapter: Path, tell: Callable[[float], None]
+) -> None:
     """Write the base model with the adapter in a folder merged in. On the processor: nothing is computed but sums.
 
+    `tell` hears how much is done; reading, merging and writing count as thirds.
     Raises UserError when weights come out that are not a number.
     """
     scores = OBJECTIVES[spec.objective].task_type == "SEQ_CLS"
     model = load.load_model(base, dtype=load.DTYPES[dtype], where=torch.device("cpu"), spec=None, scores=scores)
+    tell(1 / 3)
     try:
         merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     except ValueError as error:
         if "NaN" not in str(error):
             raise
         raise UserError("The adapter makes weights that are not a number.", "Leave it out.") from None
+    tell(2 / 3)
     merged.save_pretrained(staging)

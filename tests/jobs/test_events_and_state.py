@@ -123,6 +123,20 @@ def test_status_is_derived(events, facts, status):
     assert status_of(folded(*events), **{**defaults, **facts}) == status
 
 
+def test_a_job_without_steps_runs_when_it_tells_its_share():
+    """A merge: no step is ever told, and yet it is seen how far it is."""
+    told = [Progress(time=100.0, phase="merging", share=0.0), Progress(time=110.0, phase="merging: 1 of 4", share=0.25)]
+    alive = {"waiting": False, "launched": True, "alive": True, "stopping": False}
+    before = folded(Progress(phase="checking the adapters"))
+    assert (before.share, before.seconds_left, status_of(before, **alive)) == (None, None, "starting")
+    state = folded(*told)
+    assert (state.share, state.seconds_left, status_of(state, **alive)) == (0.25, 30.0, "running")
+    assert folded(*told, Progress(phase="checking the adapters")).share is None, "it was begun anew"
+    ended = folded(*told, FINISHED)
+    assert (ended.share, ended.seconds_left) == (None, None)
+    assert folded(STARTED, Progress(phase=EVALUATING)).share is None
+
+
 def test_events_hold_no_unknown_words(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_text(json.dumps({"event": "progress", "phase": "x", "extra": 1}) + "\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from studio import workspace as names
-from studio.jobs.events import EventWriter, Finished
+from studio.jobs.events import EventWriter, Finished, Progress
 from studio.methods.merging import MERGE_METHODS
 from studio.ui.live import list_entry, selected_job
 from studio.ui.tabs.playground import speakers
@@ -71,6 +71,10 @@ def test_a_merge_started_on_the_page_is_listed_with_its_lineage(asked, site):
     assert who.get(f"/api/memory/jobs/{job}").status_code == 200
     folder = studio.workspace.job(job)
     (folder / names.ADAPTER).mkdir()
+    EventWriter(folder / names.EVENTS).write(Progress(phase="merging: 13 of 210 layers", share=13 / 210))
+    assert list_entry(studio.store.view(job))["share"] == 0.062
+    assert selected_job(studio, job, 0, "")["job"]["share"] == 0.062
+    assert "share" not in list_entry(studio.store.view(keeper)), "it has steps"
     EventWriter(folder / names.EVENTS).write(
         Finished(step=0, seconds=1, result="adapter", result_bytes=1, peak_memory_bytes=0)
     )

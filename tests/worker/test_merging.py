@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.earlier_jobs import check_earlier_jobs, learnable_options
-from studio.jobs.events import EventWriter, Finished, Warned
+from studio.jobs.events import EventWriter, Finished, Progress, Warned
 from studio.jobs.merge_sketch import elect, trim
 from studio.jobs.merging import check_merge, plan_merge
 from studio.worker import checkpoints
@@ -250,6 +250,17 @@ def test_a_whole_model_has_the_dtype_that_was_asked_for_and_says_what_learned_be
     tensors = load_file(lab.workspace.job(job) / names.MODEL / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
     assert "nf4" in of_kind(lab.workspace.job(job), Warned)[0].message
+
+
+def test_a_merge_tells_how_far_it_is(lab, made, monkeypatch):
+    monkeypatch.setattr(merge_module, "TELL_EVERY", -1.0)
+    for into_base in (False, True):
+        job = merge(lab, {made["keeper"]: 0.5, made["gulls"]: 0.5}, into_base=into_base)
+        shares = [event.share for event in of_kind(lab.workspace.job(job), Progress)]
+        assert shares[:2] == [None, 0.0], "what it checks before is no part of it"
+        assert shares[1:] == sorted(shares[1:])
+        assert 0.8 < shares[-1] <= 1
+        assert len(shares) > 5
 
 
 def test_a_merge_can_be_learned_on_and_merged_again(lab, made):

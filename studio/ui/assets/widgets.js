@@ -8,6 +8,9 @@
   const set = (element, text) => { if (element.textContent !== String(text)) element.textContent = text; };
   const kpi = (label, value, note = "") => make("div", { class: "st-kpi", title: note }, make("span", {}, label), make("b", { class: /^[\d.,–e+\-]/.test(value) ? "" : "words" }, value), make("em", {}, note));
   S.kpi = kpi;
+  /** How much of a job is done, in percent: steps, or what a merge says. */
+  const done = (job) => 100 * (job.share ?? (job.max_steps ? job.step / job.max_steps : 0));
+  const percent = (share) => `${S.number(100 * share)} %`;
   const empty = S.empty = (title, text) => make("div", { class: "st-empty" }, make("h3", {}, title), make("p", {}, text));
 
   W.brand = (element) => {
@@ -39,10 +42,10 @@
         if (list.children[index] !== item.root) list.insertBefore(item.root, list.children[index] || null);
         item.dot.className = `st-dot ${job.status}`;
         set(item.name, job.name);
-        set(item.about, job.kind === "merge" ? `${word("merge_kind")} · ${word(`status_${job.status}`)}` : ACTIVE.includes(job.status) && job.max_steps ? `${word(`status_${job.status}`)} · ${job.step} / ${job.max_steps}` : word(`status_${job.status}`));
+        set(item.about, job.kind === "merge" ? [word("merge_kind"), word(`status_${job.status}`), job.share === undefined ? "" : percent(job.share)].filter(Boolean).join(" · ") : ACTIVE.includes(job.status) && job.max_steps ? `${word(`status_${job.status}`)} · ${job.step} / ${job.max_steps}` : word(`status_${job.status}`));
         set(item.loss, job.loss === null ? "" : S.number(job.loss, 2));
         item.bar.parentElement.style.display = job.status === "running" ? "" : "none";
-        item.bar.style.width = `${job.max_steps ? (100 * job.step) / job.max_steps : 0}%`;
+        item.bar.style.width = `${done(job)}%`;
         item.root.setAttribute("aria-current", job.id === S.job);
         item.root.title = job.name;
       });
@@ -127,19 +130,20 @@
         busy ? null : button("delete", word("jobs_delete"), "quiet", () => { if (confirm(word("jobs_delete_sure"))) S.act("delete"); }));
       const kind = job.status === "failed" ? "st-bad" : "st-warn";
       const notes = [job.unresponsive ? word("jobs_unresponsive") : "", job.held || ["failed", "interrupted"].includes(job.status) ? job.message : "", ...job.warnings].filter(Boolean);
-      const share = job.max_steps ? (100 * job.step) / job.max_steps : 0;
+      const share = done(job), left = job.share !== undefined && job.left !== null ? `${word("jobs_left")} ${S.duration(job.left)}` : "";
+      const bar = make("div", { class: "st-progress large", role: "progressbar", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 }, make("i", { class: job.status, style: `width:${share}%` }));
       const waits = !busy ? "" : job.phase === "evaluating" ? word("jobs_evaluating") : S.points.length ? "" : job.phase || word("jobs_waiting_first");
       const epoch = S.points.length ? S.points.at(-1)[0] : null;
       element.replaceChildren(
-        make("div", { class: "st-job-head" }, make("div", {}, make("h2", {}, job.name), make("p", {}, [job.base_model, ...(job.merge ? [word("merge_kind"), word(`merge.${job.merge.method}`), waits] : [S.method(job), word(`objective.${job.objective}`)])].filter(Boolean).join(" · "))), pill(job.status)),
+        make("div", { class: "st-job-head" }, make("div", {}, make("h2", {}, job.name), make("p", {}, [job.base_model, ...(job.merge ? [word("merge_kind"), word(`merge.${job.merge.method}`), waits, job.share === undefined ? "" : percent(job.share), left] : [S.method(job), word(`objective.${job.objective}`)])].filter(Boolean).join(" · "))), pill(job.status)),
         ...notes.map((text) => make("div", { class: `st-card ${kind}`, role: "alert" }, text)),
-        ...(job.merge ? [S.lineage(job)] : [make("div", { class: "st-kpis k5" },
+        ...(job.merge ? [job.share === undefined ? null : bar, S.lineage(job)].filter(Boolean) : [make("div", { class: "st-kpis k5" },
           kpi(word("jobs_step"), S.number(job.step), job.max_steps ? `${word("jobs_of")} ${S.number(job.max_steps)}` : ""),
           kpi(word("jobs_loss"), S.number(job.loss, 3), job.eval_loss === null ? "" : `${word("jobs_eval_loss")} ${S.number(job.eval_loss, 3)}`),
           kpi(word("jobs_lr"), job.learning_rate === null ? "–" : job.learning_rate.toExponential(2)),
           kpi(word("jobs_tps"), S.number(job.tokens_per_second)),
           kpi(word("jobs_left"), busy && epoch !== null ? S.duration(job.left) : "–", waits)),
-        make("div", { class: "st-progress large", role: "progressbar", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 }, make("i", { class: job.status, style: `width:${share}%` }))]),
+        bar]),
         buttons);
     };
     for (const event of ["summary", "job", "reset", "jobs"]) S.on(event, element, draw);
