@@ -18,7 +18,8 @@ def network_errors(*also: type[Exception]) -> tuple[type[Exception], ...]:
     """What a connection ends in that is refused or breaks: for us, who ask with httpx, and for the Hub's library.
 
     That one has httpx2, whose errors are classes of their own. Not every OSError is among them: a full disk is none.
-    Its answers with an error status (HfHubHTTPError) are such errors too, so they are caught before. `also` is caught with them.
+    Its answers with an error status (HfHubHTTPError) are such errors too, so they are caught before. `also` is
+    caught with them.
     """
     import httpx
     import httpx2

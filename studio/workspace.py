@@ -194,7 +194,11 @@ def _write_owner(file: TextIO) -> None:
 def check_id(value: str, what: str) -> str:
     """`value` when it is a well-formed id of ours, else UserError: the one gate from text to path."""
     if not isinstance(value, str) or not ID_PATTERN.fullmatch(value):
-        raise UserError(f"{str(value)[:80]!r} is not the id of a {what}.", "Choose it from the list.")
+        shown = repr(str(value)[:80])
+        raise UserError(
+            f"{shown} is not the id of an {what}." if what[0] in "aeiou" else f"{shown} is not the id of a {what}.",
+            "Choose it from the list.",
+        )
     return value
 
 

@@ -81,6 +81,9 @@ def test_ids_are_readable_and_new():
     assert first.startswith("my-data-1-jsonl-")
     assert check_id(first, "x") == first
     assert check_id(new_id("数据"), "x").startswith("item-")
+    for what, told in (("adapter", "an adapter"), ("job", "a job")):
+        with pytest.raises(UserError, match=f"'No id' is not the id of {told}"):
+            check_id("No id", what)
 
 
 def test_the_workspace_is_for_its_owner_alone(workspace):

@@ -94,9 +94,11 @@ def _base(stated: Stated, chosen: str, bases: dict[str, str]) -> tuple[str, Path
     cached = model_folder(said, Path()) if HUB_ID.fullmatch(said) else None
     if cached is not None:
         return said, cached
-    trained = f"was trained on {said!r}, which is not on this machine" if said else "does not say its base model"
     raise UserError(
-        f"The adapter {trained}.", "Choose its base model from the list; it is compared with the adapter's shapes."
+        f"The adapter was trained on {said!r}, which is not on this machine."
+        if said
+        else "The adapter does not say its base model.",
+        "Choose its base model from the list; it is compared with the adapter's shapes.",
     )
 
 

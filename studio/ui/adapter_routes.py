@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from studio.jobs.lineage import lineage
 from studio.ui.adapter_requests import FolderWish, HubWish, ImportWish, InspectWish, NameWish, UploadWish
 from studio.ui.adapter_room import AdapterRoom
+from studio.ui.i18n import language_of
+from studio.ui.refusals import told_view
 
 
 class AdapterRoutes:
@@ -40,9 +42,9 @@ class AdapterRoutes:
         """A folder that the operator offers."""
         return self._room.folder(root, path)
 
-    def task(self, task_id: str) -> dict[str, Any]:
+    def task(self, task_id: str, request: Request) -> dict[str, Any]:
         """How far an import or an inspection is, and its result."""
-        return self._room.desk.view(task_id)
+        return told_view(self._room.desk.view(task_id), language_of(request.headers))
 
     def cancel(self, task_id: str) -> dict[str, str]:
         """Do not go on."""

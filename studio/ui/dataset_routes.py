@@ -17,6 +17,7 @@ from studio.ui.data_words import told_current, told_reason, told_report
 from studio.ui.dataset_requests import Changes, HubWish, LookWish, Mapped, Pasted, ServerFile, StepWish, filled
 from studio.ui.i18n import language_of, words
 from studio.ui.menus import base_model_choices
+from studio.ui.refusals import told_view
 from studio.ui.server_folder import list_folder, offered_file
 from studio.workspace import ORIGIN, read_json
 
@@ -99,9 +100,9 @@ class DatasetRoutes:
 
     # ---- tasks ----
 
-    def task(self, task_id: str) -> dict[str, Any]:
+    def task(self, task_id: str, request: Request) -> dict[str, Any]:
         """How far an import or an audit is; the report of an audit is fetched for itself."""
-        view = self._room.desk.view(task_id)
+        view = told_view(self._room.desk.view(task_id), language_of(request.headers))
         return {**view, "result": None} if view["kind"] == "audit" else {**view, "name": self._room.name_of(task_id)}
 
     def cancel(self, task_id: str) -> dict[str, str]:

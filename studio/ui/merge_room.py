@@ -15,6 +15,8 @@ from studio.jobs.spec import MergeSpec, checked
 from studio.jobs.studio import Studio
 from studio.methods.merging import MERGE_METHODS
 from studio.ui.forms import literal_choices
+from studio.ui.i18n import Language
+from studio.ui.refusals import told_error
 from studio.workspace import read_json
 
 MOST_ADAPTERS = 6
@@ -32,7 +34,7 @@ class MergeRoom:
         """{"adapters", "methods", "most"}: what can be chosen."""
         return {"adapters": list(self._adapters()), "methods": methods(), "most": MOST_ADAPTERS}
 
-    def figures(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def figures(self, values: Mapping[str, Any], language: Language = "en") -> dict[str, Any]:
         """What would come of a merge, where updates can be compared; "problem": why it cannot be started, if so.
 
         Of one that cannot be started the figures are those of the plain sum.
@@ -41,7 +43,7 @@ class MergeRoom:
         try:
             plan_merge(values, self.studio.workspace)
         except UserError as error:
-            told["problem"] = str(error)
+            told["problem"] = told_error(error, language)
         sum_only = {"method": {"name": "cat"}} if told else {}
         spec = checked(MergeSpec, {**values, **UNPLANNED, **sum_only})
         sources = [read_source(source.adapter, self.studio.workspace) for source in spec.sources]

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 
 from studio.jobs.studio import Studio
+from studio.ui.i18n import language_of
 from studio.ui.merge_room import MergeRoom
 
 Values = Annotated[dict[str, Any], Body()]
@@ -24,9 +25,9 @@ class MergeRoutes:
         router.post("")(self.start)
         return router
 
-    def figures(self, values: Values) -> dict[str, Any]:
+    def figures(self, values: Values, request: Request) -> dict[str, Any]:
         """Norms, cosines and conflicts of the chosen adapters, and why they cannot be merged so, if they cannot."""
-        return self._room.figures(values)
+        return self._room.figures(values, language_of(request.headers))
 
     def start(self, values: Values) -> dict[str, str]:
         """Start a merge; the job's id."""

@@ -1,7 +1,7 @@
 """Why something cannot be, in the reader's language: the sentences of the layers below are English."""
 
-import re
 from functools import cache
+from typing import Any
 
 import yaml
 
@@ -15,6 +15,12 @@ NAMED = ("objective.", "tuner.")  # words that a refusal puts in for a method
 def told_error(error: UserError, language: Language) -> str:
     """Message and hint as one text."""
     return f"{told_refusal(error.message, language)} {told_refusal(error.hint, language)}".strip()
+
+
+def told_view(view: dict[str, Any], language: Language) -> dict[str, Any]:
+    """The view of a task; the error of one that failed in the language."""
+    error = view["error"]
+    return view if error is None else {**view, "error": {key: told_refusal(error[key], language) for key in error}}
 
 
 def told_refusal(sentence: str, language: Language) -> str:
@@ -32,11 +38,29 @@ def refusals() -> dict[str, str]:
 
 
 def _translated(sentence: str) -> str:
-    for pattern, chinese in _patterns():
-        found = pattern.fullmatch(sentence)
-        if found:
-            return chinese.format(*(_value(value) for value in found.groups()))
+    for parts, chinese in _patterns():
+        values = _values(sentence, parts)
+        if values is not None:
+            return chinese.format(*map(_value, values))
     return ""
+
+
+def _values(sentence: str, parts: tuple[str, ...]) -> list[str] | None:
+    """What stands between the parts of a sentence, None when they are not those of this one.
+
+    By hand, since a file or a template may put words into a sentence that a regular expression takes hours for.
+    """
+    if len(parts) == 1 or not sentence.startswith(parts[0]):
+        return [] if sentence == parts[0] else None
+    values, place = [], len(parts[0])
+    for part in parts[1:-1]:
+        found = sentence.find(part, place + 1)
+        if found < 0:
+            return None
+        values.append(sentence[place:found])
+        place = found + len(part)
+    end = len(sentence) - len(parts[-1])
+    return [*values, sentence[place:end]] if place < end and sentence.endswith(parts[-1]) else None
 
 
 def _value(text: str) -> str:
@@ -57,8 +81,7 @@ def _methods() -> dict[str, str]:
 
 
 @cache
-def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+def _patterns() -> tuple[tuple[tuple[str, ...], str], ...]:
     """The most particular sentence first: what has more words of its own."""
     table = sorted(refusals().items(), key=lambda pair: -len(pair[0].replace(VALUE, "")))
-    return tuple((re.compile(re.escape(english).replace(re.escape(VALUE), "(.+?)"), re.DOTALL), chinese)
-                 for english, chinese in table)  # fmt: skip
+    return tuple((tuple(english.split(VALUE)), chinese) for english, chinese in table)

@@ -59,6 +59,8 @@ def test_files_are_uploaded_brought_in_renamed_looked_into_and_deleted(asks, she
         paths = asks.post("/gradio_api/upload", files={"files": ("mine.zip", file)}).json()
     first = ended(asks, asks.post("/api/adapters/upload", json={"paths": paths}))
     assert (first["state"], first["error"]["message"]) == ("failed", "The adapter does not say its base model.")
+    chinese = asks.get(f"/api/adapters/tasks/{first['id']}", headers={"accept-language": "zh-CN"}).json()
+    assert chinese["error"]["message"] == "该适配器没有写明基座模型。"
     again = asks.post(f"/api/adapters/tasks/{first['id']}/again", json={"base": str(tiny_model)})
     brought = ended(asks, again)["result"]
     assert (brought["name"], brought["source"]) == ("mine.zip", {"kind": "upload", "name": "mine.zip"}) or brought[

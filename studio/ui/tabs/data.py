@@ -12,7 +12,7 @@ from studio.errors import UserError
 from studio.jobs.chain import preset_for
 from studio.jobs.studio import SAMPLES, Studio
 from studio.ui.data_room import DataRoom, Look
-from studio.ui.feedback import guarded
+from studio.ui.feedback import explain, guarded, language_here
 from studio.ui.i18n import word
 from studio.ui.menus import dataset_choice
 from studio.ui.tabs.train import TrainTab
@@ -82,7 +82,8 @@ class DataHandlers:
         try:
             return {"task": self._room.start_uploaded(files)}, None
         except UserError as error:
-            return {"refused": {"message": error.message, "hint": error.hint}}, None
+            message, hint = explain(error, language_here())
+            return {"refused": {"message": message, "hint": hint}}, None
 
     def take_sample(self, name: str) -> Any:
         """One of our samples → the menu with it chosen."""
