@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studio import workspace as names
+from studio.adapters.record import ImportedAdapters
 from studio.base_models import STARTER
 from studio.errors import UserError
 from studio.jobs.merge_figures import FigureDesk
@@ -57,6 +58,7 @@ class MergeRoom:
         """All adapters, those of the newest jobs first, each job's checkpoints behind its result."""
         workspace = self.studio.workspace
         jobs = {view.id: view for view in self.studio.store.views()}
+        imported = {record.id: record.name for record in ImportedAdapters(workspace).records()}
         order = {job_id: place for place, job_id in enumerate(jobs)}
         for name in sorted(mergeable(workspace), key=lambda one: order.get(one.partition("@")[0], len(order))):
             folder = workspace.adapter_folder(name)
@@ -66,7 +68,7 @@ class MergeRoom:
             base = view.spec.base_model if view else str(origin.get("base_model", ""))
             yield {
                 "name": name,
-                "title": view.name if view else str(origin.get("name") or name),
+                "title": view.name if view else imported.get(name, name),
                 "step": name.partition("@")[2],
                 "base_model": STARTER if base == "starter" else base,
                 "kind": config.get("peft_type", ""),

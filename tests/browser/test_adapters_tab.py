@@ -6,7 +6,7 @@ import pytest
 
 from studio.adapters.bundle import CONFIG
 from tests.adapters.conftest import lora_files
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, keep, visiting
 
 pytestmark = pytest.mark.browser
 
@@ -56,3 +56,33 @@ def test_a_folder_without_one_adapter_is_told_so(visit: Visit, tmp_path):
     (tmp_path / "both" / "two" / CONFIG).unlink()
     page.set_input_files("#import-directory", tmp_path / "both")
     page.wait_for_selector("#import-state >> text=no adapter_config.json in this folder")
+
+
+def test_two_of_one_name_are_told_apart_and_a_phone_reaches_every_action(browser, own_studio, tmp_path, tiny):
+    for phone in visiting(browser, own_studio, viewport={"width": 390, "height": 844}):
+        page = open_adapters(phone)
+        page.fill("#import-base", str(tiny))
+        for seed in (1, 2):
+            page.set_input_files("#import-directory", lora_files(tmp_path / str(seed) / "keeper", seed=seed))
+            page.wait_for_function("n => document.querySelectorAll('#adapter-table tbody tr').length === n", arg=seed)
+        ids = page.eval_on_selector_all(
+            "#adapter-table tr[data-adapter]", "rows => rows.map((row) => row.dataset.adapter)"
+        )
+        chips = page.eval_on_selector_all(
+            "#inspect-choice .st-pick", "all => all.map((one) => one.firstChild.textContent)"
+        )
+        assert chips == [f"keeper · {one[-4:]}" for one in ids]
+        page = open_adapters(phone)  # the form of merges reads what there is when the tab opens
+        page.wait_for_selector("[data-row='0'] option[value]:not([value=''])", state="attached")
+        labels = page.eval_on_selector_all("[data-row='0'] option", "all => all.map((one) => one.textContent).slice(1)")
+        assert len(set(labels)) == 2, labels
+        page.locator("#adapter-table").scroll_into_view_if_needed()
+        keep(page, "adapters-phone")
+        for action in page.locator("#adapter-table button[data-do]").all():
+            box = action.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390, action.get_attribute("data-do")
+        box, text = (page.locator(f".st-merge .st-check {part}").bounding_box() for part in ("input", "span"))
+        left = page.locator("#merge-method").bounding_box()["x"]
+        assert abs(box["x"] - left) < 20, "the check box stands where the fields begin"
+        assert text["x"] > box["x"]

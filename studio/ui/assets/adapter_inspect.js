@@ -19,13 +19,14 @@
       const all = A.listing?.adapters || [];
       start.disabled = !A.chosen.length;
       if (!all.length) return choice.replaceChildren(make("p", { class: "st-note" }, word("adapters_inspect_none")));
+      const labels = A.apart(all, (entry) => short(A.title(entry)));
       choice.replaceChildren(...all.map((entry) => {
         const on = A.chosen.includes(entry.name);
         const flip = () => {
           A.chosen = on ? A.chosen.filter((name) => name !== entry.name) : [...A.chosen, entry.name].slice(-options.most);
           choose();
         };
-        return make("button", { type: "button", class: "st-pick", "aria-pressed": on, "data-adapter": entry.name, title: entry.name, onclick: flip }, short(A.title(entry)), make("em", {}, A.tuner(entry.tuner)));
+        return make("button", { type: "button", class: "st-pick", "aria-pressed": on, "data-adapter": entry.name, title: entry.name, onclick: flip }, labels[entry.name], make("em", {}, A.tuner(entry.tuner)));
       }));
     };
     const look = A.loud(async () => {
@@ -61,7 +62,7 @@
       result.replaceChildren(...parts.flat());
       paint();
     };
-    const names = () => report.adapters.map((entry) => short(A.title(entry)));
+    const names = () => Object.values(A.apart(report.adapters, (entry) => short(A.title(entry))));
     const menu = (id, choices, chosen, run) => {
       const select = make("select", { class: "st-input", id, onchange: () => { run(select.value); draw(); } }, ...choices.map(([key, title]) => make("option", { value: key }, title)));
       select.value = chosen;

@@ -17,6 +17,11 @@
   A.base = (name) => (name === "starter" ? word("adapters_starter") : name.replace(/\/+$/, "").split("/").pop());
   A.tuner = (name) => (word(`tuner.${name}`) === `tuner.${name}` ? name : word(`tuner.${name}`));
   A.title = (entry) => (entry.step === null ? entry.title : `${entry.title} @ ${entry.step}`);
+  /** {name: label}; where two labels are the same, the end of the id tells them apart. */
+  A.apart = (entries, label) => {
+    const shown = entries.map(label), repeated = (text) => shown.indexOf(text) !== shown.lastIndexOf(text);
+    return Object.fromEntries(entries.map((entry, index) => [entry.name, repeated(shown[index]) ? `${shown[index]} · ${entry.name.split("@")[0].slice(-4)}` : shown[index]]));
+  };
   A.trouble = (error, ...more) => make("div", { class: "st-card st-bad", role: "alert" }, make("b", {}, error.message), error.hint ? make("p", { class: "st-note" }, error.hint) : null, ...more);
   A.colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 

@@ -39,10 +39,11 @@
     const wish = () => ({ sources: chosen().map(({ adapter, weight }) => ({ adapter, weight })), method: { name: form.method, ...form.options }, into_base: form.into_base, dtype: form.dtype, name: form.name.trim() });
 
     function drawRows() {
+      const labels = S.adapters.apart(menus.adapters, title);
       rows.replaceChildren(...form.rows.map((row, index) => {
         const taken = new Set(form.rows.filter((other) => other !== row).map((other) => other.adapter));
         const menu = make("select", { class: "st-input", "aria-label": `${word("merge_adapter")} ${index + 1}`, "data-row": index, onchange: () => { row.adapter = menu.value; drawRows(); ask(); } },
-          make("option", { value: "" }, word("merge_choose")), ...menus.adapters.map((one) => make("option", { value: one.name, disabled: !one.tuner || taken.has(one.name), title: one.tuner ? "" : word("merge_unmergeable") }, title(one))));
+          make("option", { value: "" }, word("merge_choose")), ...menus.adapters.map((one) => make("option", { value: one.name, disabled: !one.tuner || taken.has(one.name), title: one.tuner ? "" : word("merge_unmergeable") }, labels[one.name])));
         menu.value = row.adapter;
         const number = make("input", { class: "st-input number", type: "number", step: STEP, min: -10, max: 10, value: row.weight, "aria-label": word("merge_weight"), oninput: () => weigh(number.value, slider) });
         const slider = make("input", { type: "range", min: LEAST, max: MOST, step: STEP, value: row.weight, "aria-label": word("merge_weight"), "data-weight": index, oninput: () => weigh(slider.value, number) });
@@ -92,7 +93,7 @@
       if (!told.adapters) return answer.replaceChildren(...[problem, told.problem ? null : make("div", { class: "st-card" }, make("p", { class: "st-note" }, word("merge_no_figures")))].filter(Boolean));
       answer.replaceChildren(...[problem, figureCard(told)].filter(Boolean));
     }
-    const titleOf = (id) => { const one = menus.adapters.find((other) => other.name === id); return one ? [one.title, one.step ? say("merge_step", { n: one.step }) : ""].filter(Boolean).join(" · ") : id; };
+    const titleOf = (id) => S.adapters.apart(menus.adapters, (one) => [one.title, one.step ? say("merge_step", { n: one.step }) : ""].filter(Boolean).join(" · "))[id] ?? id;
     function figureCard(told) {
       const several = told.adapters.length > 1, made = several && !told.problem, about = told.exact ? "" : "≈ ";
       const longest = Math.max(told.merged, told.sum, ...told.adapters.map((one) => Math.max(one.norm, one.weighted))) || 1;
