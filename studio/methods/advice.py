@@ -127,7 +127,7 @@ def _objective(facts: Facts) -> Choice:
 
 def _tuner(facts: Facts) -> Choice:
     needed = gigabytes(facts)
-    figures = {"rows": f"{facts.rows:,}", **needed}
+    figures = {**_rows(facts), **needed}
     if facts.dataset_type in PAIRED:
         name = "pairs"
     elif facts.rows <= MANY_FOR_FULL:
@@ -151,12 +151,11 @@ def _lora(facts: Facts) -> Iterator[Choice]:
         r, rule = 32, "rank_many_rows"
     if facts.parameters >= HUGE:
         r, rule = 64, "rank_large"
-    rows = f"{facts.rows:,}"
-    yield Choice(key="tuner.r", value=r, rule=rule, figures={"r": r, "rows": rows})
+    yield Choice(key="tuner.r", value=r, rule=rule, figures={"r": r, **_rows(facts)})
     yield Choice(key="tuner.lora_alpha", value=2 * r, rule="alpha")
     small = facts.rows < 1000
     rule = "dropout_small" if small else "dropout_none"
-    yield Choice(key="tuner.lora_dropout", value=0.05 if small else 0.0, rule=rule, figures={"rows": rows})
+    yield Choice(key="tuner.lora_dropout", value=0.05 if small else 0.0, rule=rule, figures=_rows(facts))
     yield Choice(key="tuner.target_modules", value="all-linear", rule="targets")
 
 
@@ -185,14 +184,13 @@ def _learning_rate(facts: Facts, tuner: str) -> Choice:
 
 
 def _epochs(facts: Facts) -> Choice:
-    rows = f"{facts.rows:,}"
     if facts.hurry and facts.rows >= 100:
         return Choice(key="num_train_epochs", value=1, rule="epochs_hurry")
     if facts.dataset_type in PAIRED:
         return Choice(key="num_train_epochs", value=2 if facts.rows < 1000 else 1, rule="epochs_preference")
     steps = ((500, 5), (10_000, 3), (MANY_FOR_FULL, 2))
     epochs = next((epochs for limit, epochs in steps if facts.rows < limit), 1)
-    return Choice(key="num_train_epochs", value=epochs, rule="epochs", figures={"epochs": epochs, "rows": rows})
+    return Choice(key="num_train_epochs", value=epochs, rule="epochs", figures={"epochs": epochs, **_rows(facts)})
 
 
 def _batch(facts: Facts) -> tuple[Choice, Choice]:
@@ -202,7 +200,7 @@ def _batch(facts: Facts) -> tuple[Choice, Choice]:
         wanted //= 2
     heavy = facts.parameters >= 3e9 or facts.tokens.get("p95", 0) > 1024 or facts.dataset_type == "preference"
     device = 2 if heavy else 4  # never 1: KTO compares the rows of a batch
-    figures = {"batch": wanted, "device": device, "accumulation": wanted // device, "rows": f"{facts.rows:,}"}
+    figures = {"batch": wanted, "device": device, "accumulation": wanted // device, **_rows(facts)}
     return (
         Choice(key="per_device_train_batch_size", value=device, rule="batch", figures=figures),
         Choice(key="gradient_accumulation_steps", value=wanted // device, rule="batch", figures=figures),
@@ -250,9 +248,14 @@ def _reports(rows: float, epochs: float, batch: int) -> Iterator[Choice]:
         yield Choice(key=key, value=every, rule="reports", figures={"steps": f"{steps:,}"})
 
 
+def _rows(facts: Facts) -> dict[str, Any]:
+    """How many rows there are: as a number, and counted as English does."""
+    return {"rows": f"{facts.rows:,}", "counted": "1 row" if facts.rows == 1 else f"{facts.rows:,} rows"}
+
+
 def _hints(facts: Facts) -> Iterator[Choice]:
     if facts.rows < 50:
-        yield Choice(key="", value=None, rule="few_rows", figures={"rows": f"{facts.rows:,}"})
+        yield Choice(key="", value=None, rule="few_rows", figures=_rows(facts))
     if facts.task in ("domain", "code", "classification") and facts.dataset_type not in PAIRED:
         yield Choice(key="", value=None, rule="forgetting")
     if facts.task in ("code", "alignment"):

@@ -56,6 +56,7 @@ def test_any_facts_give_a_spec_that_goes_together_and_sentences_in_both_language
             told = choice.explain(language)
             assert len(told["reason"]) > 8
             assert "{" not in told["reason"]
+            assert facts.rows > 1 or "1 rows" not in told["reason"]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +149,9 @@ def test_every_sentence_is_whole():
         for part in ("reason", "note"):
             for language, text in rule.get(part, {}).items():
                 assert text.rstrip("”")[-1] in ".。)）", f"{name} {part} {language}: {text}"
+
+
+def test_one_row_is_counted_as_english_does():
+    reasons = [one.explain("en")["reason"] for one in advise(Facts(rows=1, dataset_type="prompt_completion")).choices]
+    assert any(reason.startswith("1 row: that is little") for reason in reasons)
+    assert not [reason for reason in reasons if "1 rows" in reason]

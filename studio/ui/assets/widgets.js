@@ -104,8 +104,8 @@
     if (data.time) rows.push(["train_time", make("span", { id: "plan-time" }, `${data.time.at_most ? "≤" : "≈"} ${S.duration(data.time.seconds)}`, make("em", {}, ` ${data.time.jobs ? S.say("train_time_jobs", { jobs: data.time.jobs }) : word("train_time_rough")}`))]);
     if (card) {
       const wish = { ...card.wish, ...(data.time?.tokens ? { data: { name: "", tokens: data.time.tokens } } : {}) };
-      const fits = card.card ? ` · ${word(card.fits ? "train_memory_fits" : "train_memory_lacks")}` : "";
-      rows.push(["train_memory", make("span", { id: "plan-memory" }, `${gib(card.needed)}${fits} · ${word(`memory_phase.${card.phase}`)} `,
+      const fits = word(card.card ? (card.fits ? "train_memory_fits" : "train_memory_lacks") : "train_memory_none");
+      rows.push(["train_memory", make("span", { id: "plan-memory" }, `${gib(card.needed)} (${fits}) · ${S.say("train_memory_most", { phase: word(`memory_phase.${card.phase}`) })} · `,
         make("a", { class: "st-link", href: S.memory.address(wish), onclick: (event) => { if (event.ctrlKey || event.metaKey) return; event.preventDefault(); S.memory.open(wish); } }, word("train_memory_why")))]);
     }
     element.replaceChildren(make("div", { class: "st-card" }, head(word("train_ready"), "completed"), make("p", { class: "st-note" }, word(`objective.${data.objective}`)),
