@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +16,8 @@ from studio.errors import UserError
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FOLDERS = ("models", "datasets", "jobs", "adapters", "servers", "uploads", "trash", "conversations")
+
+LEFT_AFTER = 24 * 3600  # seconds
 
 SPEC, EVENTS, LOG, CHECKPOINTS = "spec.yaml", "events.jsonl", "log.txt", "checkpoints"
 ADAPTER, MODEL = "adapter", "model"  # what a job leaves: an adapter, or a whole model
@@ -162,6 +165,14 @@ class Workspace:
         grave = self.root / "trash" / f"{path.name}-{secrets.token_hex(4)}"
         path.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)
+
+    def sweep_leftovers(self) -> None:
+        """Delete what imports left that were killed. None takes a day: what is younger may still be filled."""
+        before = time.time() - LEFT_AFTER
+        for home in (self.datasets, self.jobs, self.adapters):
+            for folder in home.glob(".staging-*"):
+                if folder.lstat().st_mtime < before:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -1,8 +1,10 @@
 """Settings, workspace, catalog, base models, hub: the floor that everything stands on."""
 
 import json
+import os
 import sqlite3
 import stat
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,7 +17,8 @@ from studio import workspace as workspace_module
 from studio.base_models import fingerprint, model_folder, read_config, read_facts
 from studio.catalog import Catalog
 from studio.errors import UserError
-from studio.settings import WORKER_ENVIRONMENT, read_settings, worker_environment
+from studio.jobs.studio import keep_studio
+from studio.settings import WORKER_ENVIRONMENT, Settings, read_settings, worker_environment
 from studio.workspace import Workspace, WorkspaceInUse, check_id, new_id, read_json, write_json
 
 
@@ -84,6 +87,18 @@ def test_ids_are_readable_and_new():
     for what, told in (("adapter", "an adapter"), ("job", "a job")):
         with pytest.raises(UserError, match=f"'No id' is not the id of {told}"):
             check_id("No id", what)
+
+
+def test_leftovers_of_killed_imports_are_swept_when_a_studio_starts(workspace):
+    homes = (workspace.adapters, workspace.datasets, workspace.jobs)
+    for home in homes:
+        for name, hours in ((".staging-old", 25), (".staging-new", 1), (".base-norms", 25), ("kept-00000000", 25)):
+            (home / name / "inside").mkdir(parents=True)
+            os.utime(home / name, (time.time() - hours * 3600,) * 2)
+    with keep_studio(Settings(workspace=workspace.root)):
+        pass
+    for home in homes:
+        assert {path.name for path in home.iterdir()} == {".staging-new", ".base-norms", "kept-00000000"}
 
 
 def test_the_workspace_is_for_its_owner_alone(workspace):

@@ -85,6 +85,7 @@ def keep_studio(settings: Settings) -> Iterator[Studio]:
     """The studio, with its queue kept until the context ends. Raises UserError when another one keeps it."""
     reader = open_studio(settings)
     with reader.workspace.lock():
+        reader.workspace.sweep_leftovers()
         supervisor = Supervisor(reader.workspace, reader.catalog, reader.store, ServerPool(reader.workspace))
         supervisor.start()
         try:
