@@ -41,9 +41,11 @@ WAYS: dict[str, Way] = {
     "reward model, held-out pairs": Way(
         "reward_model", "eval_accuracy", "share ranked right", goal=0.5, changes=WHOLE, turns=3.0
     ),
-    "DPO, held-out pairs": Way("dpo", "eval_rewards/margins", "margin", goal=0.0, changes={"learning_rate": 1e-4}),
+    "DPO, held-out pairs": Way(
+        "dpo", "eval_rewards/margins", "margin", goal=0.0, changes={"max_length": 512, "learning_rate": 2e-4}, turns=2.0
+    ),
     "ORPO, held-out pairs": Way(
-        "orpo", "eval_rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=2
+        "orpo", "eval_rewards/margins", "margin", changes={"learning_rate": 2e-4}, evaluations=2
     ),
     "KTO, training batches": Way("kto", "rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=0),
     "GRPO": Way("grpo", "reward", "reward", objective={**WRITTEN, "reward_answer": "off"}, evaluations=0),
