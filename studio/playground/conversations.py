@@ -109,14 +109,40 @@ class Conversation(Strict):
         self.turns[self.add("assistant", "")].facts = Facts(choice=choice)
 
     def end_answer(self, facts: Facts, *, keep: bool = False) -> None:
-        """Note how the answer that is shown last ended; one without text leaves its question open, unless `keep`."""
+        """Note how the answer that is shown last ended.
+
+        One without text goes, unless `keep`: its question is open then, or shows the answer that it had before.
+        """
         answer = self.answer()
         if answer is None:
             return
         answer.facts = facts
         if not answer.content and not keep and self.leaf == len(self.turns) - 1:
             self.turns.pop()
-            self.leaf = answer.parent
+            self.choose(answer.parent)
+
+    def is_open(self) -> bool:
+        """Whether the conversation ends with a question that nobody has answered."""
+        return self.leaf != NONE and self.turns[self.leaf].role == "user"
+
+    def pass_over(self) -> None:
+        """What is asked next stands in the place of a question that nobody has answered, which stays as a branch.
+
+        Models are not asked two questions at once: what one refused, it would refuse again with the next.
+        """
+        if self.is_open():
+            self.leaf = self.turns[self.leaf].parent
+
+    def withdraw(self) -> str:
+        """Take back the question that nobody has answered; returns it, "" when there is none."""
+        if not self.is_open():
+            return ""
+        question = self.leaf
+        content = self.turns[question].content
+        self.pass_over()
+        if question == len(self.turns) - 1:
+            self.turns.pop()
+        return content
 
     def question(self) -> int | None:
         """The position of the last question that is shown."""

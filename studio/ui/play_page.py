@@ -21,11 +21,16 @@ Choices = list[tuple[str, str]]
 
 @dataclass
 class PageState:
-    """What the page keeps between events. `titles`: choice → what the menus call it; `busy`: columns that answer."""
+    """What the page keeps between events.
+
+    `titles`: choice → what the menus call it; `busy`: columns that answer; `fresh`: what they answer is a new
+    question, which goes back to where it was written when nobody answers it.
+    """
 
     comparison: Comparison
     titles: dict[str, str] = field(default_factory=dict)
     busy: list[int] = field(default_factory=list)
+    fresh: bool = False
 
     @staticmethod
     def of(value: Any) -> "PageState":
@@ -36,11 +41,13 @@ class PageState:
             comparison,
             {str(key): str(title) for key, title in titles.items()} if isinstance(titles, dict) else {},
             [one for one in busy if one in range(comparison.shown)] if isinstance(busy, list) else [],
+            given.get("fresh") is True,
         )
 
     def told(self) -> dict[str, Any]:
         """The value of the page's widget."""
-        return {"comparison": self.comparison.model_dump(), "titles": self.titles, "busy": self.busy}
+        kept = {"titles": self.titles, "busy": self.busy, "fresh": self.fresh}
+        return {"comparison": self.comparison.model_dump(), **kept}
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,21 @@ def test_an_answer_that_never_began_leaves_its_question_open():
     talked.answer().content = "Half"
     talked.end_answer(Facts(finish="stopped"))
     assert (shown(talked), talked.answer().facts.finish) == (["Who?", "Half"], "stopped")
+    talked.leaf = talked.question()  # once more, in vain
+    talked.begin_answer("base:starter")
+    talked.end_answer(Facts(finish="stopped"))
+    assert shown(talked) == ["Who?", "Half"]
+
+
+def test_an_open_question_can_be_passed_over_or_taken_back():
+    talked = talk("Who?", "Me.", "Why?")
+    talked.pass_over()
+    assert (shown(talked), len(talked.turns)) == (["Who?", "Me."], 3)
+    talked.pass_over()
+    assert (talked.withdraw(), shown(talked)) == ("", ["Who?", "Me."])
+    talked.add("user", "How?")
+    assert (talked.withdraw(), shown(talked), len(talked.turns)) == ("How?", ["Who?", "Me."], 3)
+    assert (Conversation().withdraw(), talk("Who?").withdraw()) == ("", "Who?")
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,50 @@ def test_a_column_that_fails_leaves_the_others_whole(on, server):
     assert (texts(state, 0), texts(state, 1)) == (["Hi", "fine"], ["Hi"])
 
 
+def test_a_question_that_nobody_answers_goes_back_to_where_it_was_written(on, server):
+    state, _ = ask(on, "Hi", None, 2)
+    server.answer = lambda model, messages: [ValueError("Too long.")]
+    told = []
+    with pytest.raises(UserError, match="Too long"):
+        told.extend(on.ask(request(), "word " * 9000, *inputs(state, 2)))
+    _, state, *_ = told[-1]
+    prompt, state, *chats = on.ended("meanwhile ", state, request())
+    assert prompt["value"] == "word " * 9000 + "\n\nmeanwhile"
+    assert [message["content"] for message in chats[1]] == ["Hi", "The lamp."] == texts(state, 0) == texts(state, 1)
+    assert len(state["comparison"]["columns"][0]["conversation"]["turns"]) == 2
+    assert "value" not in on.ended("", state, request())[0]
+    server.answer = lambda model, messages: ["fine"]
+    state, _ = ask(on, "Short?", state, 2)
+    assert server.bodies()[-1]["messages"] == [
+        {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "The lamp."},
+        {"role": "user", "content": "Short?"},
+    ]  # fmt: skip
+
+
+def test_a_question_that_is_stopped_before_any_answer_goes_back_too(on, server):
+    _, state, *_ = next(on.ask(request(), "Hi", *inputs(None, 2)))
+    state |= {"busy": [0, 1], "fresh": True}
+    for column in state["comparison"]["columns"][:2]:
+        column["conversation"]["turns"][1]["content"] = ""
+    prompt, state, *chats = on.ended(None, state, request())
+    assert (prompt["value"], chats[:2], texts(state, 0)) == ("Hi", [None, None], [])
+
+
+def test_what_one_column_refused_does_not_stand_before_its_next_question(on, server):
+    server.answer = lambda model, messages: [ValueError("No.")] if len(messages) == 2 else ["fine"]
+    own = [DRAWN, ["System.", 0, 1, 16]]
+    told = []
+    with pytest.raises(UserError, match="No"):
+        told.extend(on.ask(request(), "One?", *inputs(None, 2, separate=True, own=own)))
+    state = told[-1][1]
+    assert "value" not in on.ended("", state, request())[0]  # it was answered
+    server.answer = lambda model, messages: ["fine"]
+    state, _ = ask(on, "Two?", state, 2, separate=True, own=own)
+    assert (texts(state, 0), texts(state, 1)) == (["One?", "fine", "Two?", "fine"], ["Two?", "fine"])
+    state, *_ = on.branch(event(column=1, turn=0), request(), *inputs(state, 2))
+    assert texts(state, 1) == ["One?"]  # and can still be answered
+
+
 def test_again_makes_a_branch_that_can_be_left_and_taken(on, server):
     state, _ = ask(on, "Hi", None, 2)
     server.answer = lambda model, messages: ["Other."]
@@ -161,9 +205,9 @@ def test_stopped_answers_stay_as_far_as_they_came(on, server):
     answering.close()
     state["busy"] = [0, 1]  # the second had not begun
     state["comparison"]["columns"][1]["conversation"]["turns"][1]["content"] = ""
-    _, stopped, chat, *_ = on.ended(state, request())
-    assert stopped["busy"] == []
-    assert on.ended(stopped, request())[1:] == (gr.skip(),) * (1 + MOST_COLUMNS)
+    back, stopped, chat, *_ = on.ended("", state, request())
+    assert (stopped["busy"], "value" in back) == ([], False)
+    assert on.ended("", stopped, request())[1:] == (gr.skip(),) * (1 + MOST_COLUMNS)
     assert texts(stopped, 0)[1].startswith("word word")
     assert stopped["comparison"]["columns"][0]["conversation"]["turns"][1]["facts"]["finish"] == "stopped"
     assert texts(stopped, 1) == ["Hi"]

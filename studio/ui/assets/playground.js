@@ -116,6 +116,7 @@
       const text = document.querySelector("#prompt textarea")?.value || "", column = comparison().columns[0];
       const choice = column?.choice || "base:starter";
       const said = play.path(0).map((at) => ({ role: turnsOf(0)[at].role, content: turnsOf(0)[at].content }));
+      if (said.at(-1)?.role === "user") said.pop(); // what nobody has answered is passed over by the next question
       const system = document.querySelector("#system-prompt textarea")?.value ?? column?.drawn.system ?? "";
       const messages = [...(system.trim() ? [{ role: "system", content: system }] : []), ...said, ...(text.trim() ? [{ role: "user", content: text }] : [])];
       if (!text.trim() || isBusy()) { asked = ""; return element.replaceChildren(); }
