@@ -12,9 +12,11 @@ from studio.playground.client import Chunk, Settings
 MOST_COLUMNS = 7  # the base and six adapters
 MOST_TURNS = 4000  # in all branches of one conversation
 LONGEST_TEXT = 400_000  # characters of one turn
+MOST_NOTES, LONGEST_NOTE = 10, 500  # sentences, characters
 NONE = -1  # the parent of a first turn; the leaf of an empty conversation
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Note = Annotated[str, Field(max_length=LONGEST_NOTE)]
 
 
 class Strict(BaseModel):
@@ -26,7 +28,8 @@ class Strict(BaseModel):
 class Facts(Strict):
     """What is known about one answer; None is what the server did not say.
 
-    `scores`: choice → (natural logarithm of the answer's probability, tokens).
+    `scores`: choice → (natural logarithm of the answer's probability, tokens). `notes`: what the server would have a
+    user know of who answered, in sentences.
     """
 
     choice: str = Field(default="", max_length=1000)
@@ -39,6 +42,7 @@ class Facts(Strict):
     cached_tokens: int | None = None
     shared_batch: bool | None = None
     scores: dict[str, tuple[float, int]] = Field(default_factory=dict, max_length=50)
+    notes: list[Note] = Field(default_factory=list, max_length=MOST_NOTES)
 
 
 class Turn(Strict):
@@ -213,6 +217,8 @@ def facts_of(choice: str, last: Chunk | None) -> Facts:
         told |= {"context": _whole(studio, "context"), "cached_tokens": _whole(studio, "cached_tokens")}
         told |= {key: _real(studio, key) for key in ("seconds", "first_token_seconds")}
         told["shared_batch"] = studio["shared_batch"] if isinstance(studio.get("shared_batch"), bool) else None
+        notes = studio["notes"] if isinstance(studio.get("notes"), list) else []
+        told["notes"] = [note[:LONGEST_NOTE] for note in notes if isinstance(note, str)][:MOST_NOTES]
     return Facts(**told)
 
 

@@ -13,7 +13,7 @@ from studio.playground.conversations import MOST_COLUMNS, NONE, Column, Conversa
 from studio.playground.servers import wait_for_endpoint
 from studio.ui.i18n import say
 from studio.ui.panes import Pane, as_text, converse
-from studio.ui.play_page import PageState, Values, menu, messages_shown
+from studio.ui.play_page import PageState, Values, menu, messages_shown, notes_told
 
 Updates = tuple[Any, ...]
 """(prompt, state, *one a column)."""
@@ -102,6 +102,7 @@ class ChatHandlers:
             for number in page.busy or asked:
                 _take_in(columns[number], panes[number])
             page.busy = [number for number, pane in panes.items() if not pane.done]
+            page.notes = notes_told(page.comparison, request)
             page.fresh = fresh and (bool(page.busy) or _is_unanswered(page))
             yield prompt, page.told(), *self._chats(page, panes, thinking)
             prompt = gr.skip()
@@ -200,7 +201,8 @@ class ChatHandlers:
         given = Values.of(values)
         titles = {value: label for label, value in menu(self._studio, request, checkpoints=True)}
         comparison = given.comparison()
-        return PageState(comparison, {one.choice: titles.get(one.choice, one.choice) for one in comparison.columns})
+        known = {one.choice: titles.get(one.choice, one.choice) for one in comparison.columns}
+        return PageState(comparison, known, notes=notes_told(comparison, request))
 
 
 def _is_unanswered(page: PageState) -> bool:

@@ -12,8 +12,9 @@ from studio.jobs.studio import Studio
 from studio.playground.api_models import remote_models
 from studio.playground.conversations import MOST_COLUMNS, Column, Comparison, Conversation, Drawn, read_comparison
 from studio.playground.speakers import Speaker, speakers
-from studio.ui.i18n import say
+from studio.ui.i18n import language_of, say
 from studio.ui.panes import Turn, as_text, folded
+from studio.ui.refusals import told_refusal
 
 DRAWN = tuple(Drawn.model_fields)  # the order of the controls
 Choices = list[tuple[str, str]]
@@ -24,30 +25,45 @@ class PageState:
     """What the page keeps between events.
 
     `titles`: choice → what the menus call it; `busy`: columns that answer; `fresh`: what they answer is a new
-    question, which goes back to where it was written when nobody answers it.
+    question, which goes back to where it was written when nobody answers it; `notes`: what servers noted → the same
+    in the reader's language.
     """
 
     comparison: Comparison
     titles: dict[str, str] = field(default_factory=dict)
     busy: list[int] = field(default_factory=list)
     fresh: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(value: Any) -> "PageState":
         """From the value of the page's widget. Raises UserError."""
         given = value if isinstance(value, dict) else {}
-        comparison, titles, busy = read_comparison(given.get("comparison")), given.get("titles"), given.get("busy")
+        comparison, busy = read_comparison(given.get("comparison")), given.get("busy")
         return PageState(
             comparison,
-            {str(key): str(title) for key, title in titles.items()} if isinstance(titles, dict) else {},
+            _texts(given.get("titles")),
             [one for one in busy if one in range(comparison.shown)] if isinstance(busy, list) else [],
             given.get("fresh") is True,
+            _texts(given.get("notes")),
         )
 
     def told(self) -> dict[str, Any]:
         """The value of the page's widget."""
-        kept = {"titles": self.titles, "busy": self.busy, "fresh": self.fresh}
+        kept = {"titles": self.titles, "busy": self.busy, "fresh": self.fresh, "notes": self.notes}
         return {"comparison": self.comparison.model_dump(), **kept}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(key): str(text) for key, text in value.items()} if isinstance(value, dict) else {}
+
+
+def notes_told(comparison: Comparison, request: gr.Request | None) -> dict[str, str]:
+    """Every note under an answer → the same in the reader's language."""
+    turns = [turn for column in comparison.columns for turn in column.conversation.turns if turn.facts]
+    notes = dict.fromkeys(note for turn in turns if turn.facts for note in turn.facts.notes)
+    language = language_of(request.headers if request is not None else {})
+    return {note: told_refusal(note, language) for note in notes}
 
 
 @dataclass(frozen=True)

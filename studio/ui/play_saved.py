@@ -16,7 +16,17 @@ from studio.playground.saved import SavedComparisons
 from studio.ui.feedback import show_error
 from studio.ui.i18n import say
 from studio.ui.menus import dataset_choice
-from studio.ui.play_page import DRAWN, Choices, PageState, Values, chosen, menu, messages_shown, with_unknown
+from studio.ui.play_page import (
+    DRAWN,
+    Choices,
+    PageState,
+    Values,
+    chosen,
+    menu,
+    messages_shown,
+    notes_told,
+    with_unknown,
+)
 
 
 class SavedHandlers:
@@ -137,7 +147,9 @@ class SavedHandlers:
         thinking = say("play_thinking", request)
         chats: list[Any] = [messages_shown(column.conversation, thinking) for column in columns]
         return (
-            PageState(comparison, {value: titles[value] for value in values}).told(),
+            PageState(
+                comparison, {value: titles[value] for value in values}, notes=notes_told(comparison, request)
+            ).told(),
             comparison.shown,
             comparison.separate,
             *drawn[0].model_dump().values(),

@@ -87,6 +87,16 @@ def test_one_question_goes_to_every_column_and_the_conversation_goes_on(on, serv
     assert (facts["choice"], facts["tokens"], facts["context"], facts["finish"]) == (OTHER, 1, 2048, "stop")
 
 
+def test_what_the_server_notes_is_told_in_the_readers_language(on, server):
+    server.notes = [note := "Adapters of the kind IA3 take their own turn beside others."]
+    state, _ = ask(on, "Hi")
+    assert state["notes"] == {note: note}
+    assert state["comparison"]["columns"][0]["conversation"]["turns"][1]["facts"]["notes"] == [note]
+    chinese = SimpleNamespace(query_params={}, headers={"cookie": "studio_language=zh"})
+    *_, (_, state, *_) = on.ask(chinese, "Hi", *inputs(state))
+    assert state["notes"][note].startswith("IA3 类适配器")
+
+
 def test_each_column_may_have_settings_of_its_own(on, server):
     own = [["Be brief.", 0, 1, 16], ["", 1.5, 0.5, 32]]
     ask(on, "Hi", None, 2, separate=True, own=own)

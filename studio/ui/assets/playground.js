@@ -33,7 +33,7 @@
       const answer = last !== undefined && turns[last].role === "assistant" ? turns[last] : null;
       const answering = (play.value.busy || []).includes(column) && isBusy();
       const parts = [];
-      if (answer?.facts && !answering) parts.push(factsLine(answer.facts), scores(answer.facts), meter(answer.facts));
+      if (answer?.facts && !answering) parts.push(factsLine(answer.facts), notes(answer.facts), scores(answer.facts), meter(answer.facts));
       if (path.length && !isBusy()) parts.push(branches(column, path, turns, answer?.content ? thumbs(column, path, turns) : []));
       element.replaceChildren(make("div", { class: "st-pane-facts", "data-column": column }, ...parts));
       mark();
@@ -55,6 +55,11 @@
       make("span", {}, say("play_tokens", { n: S.number(facts.tokens) })),
       make("span", { class: `st-finish ${facts.finish || ""}` }, finish ? word(finish) : facts.finish || word("play_finish_unknown")),
       make("span", { class: "st-differs", role: "status" }));
+  }
+  /* In sight, not in a tooltip: a finger has none. */
+  function notes(facts) {
+    const told = (facts.notes || []).map((note) => (play.value.notes || {})[note] || note);
+    return told.length ? make("p", { class: "st-pane-note" }, told.join(" ")) : null;
   }
   /* A thumb is kept beside the arena's, and is gone from the page with it: the arena lists them. */
   const given = new Map(); // what was rated → good or bad
