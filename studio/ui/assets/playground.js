@@ -42,8 +42,10 @@
     S.on("busy", element, draw);
     draw();
   };
+  /* What is not known, as of an answer that was stopped, is left out. */
   function factsLine(facts) {
-    const rate = facts.tokens && facts.seconds ? S.number(facts.tokens / facts.seconds, 1) : "–";
+    const rate = facts.tokens && facts.seconds ? say("play_rate", { n: S.number(facts.tokens / facts.seconds, 1) }) : "";
+    const tokens = facts.tokens === null ? "" : say("play_tokens", { n: S.number(facts.tokens) });
     const more = [
       facts.first_token_seconds === null ? null : say("play_first_token", { n: S.number(facts.first_token_seconds, 2) }),
       facts.cached_tokens ? say("play_cached", { n: S.number(facts.cached_tokens) }) : null,
@@ -51,9 +53,9 @@
     ].filter(Boolean).join("\n");
     const finish = { stop: "play_finish_stop", length: "play_finish_length", stopped: "play_finish_stopped" }[facts.finish];
     return make("p", { class: "st-facts-line", title: more || null },
-      make("span", {}, say("play_rate", { n: rate })),
-      make("span", {}, say("play_tokens", { n: S.number(facts.tokens) })),
-      make("span", { class: `st-finish ${facts.finish || ""}` }, finish ? word(finish) : facts.finish || word("play_finish_unknown")),
+      make("span", {}, rate),
+      make("span", {}, tokens),
+      make("span", { class: `st-finish ${facts.finish || ""}` }, finish ? word(finish) : facts.finish || ""),
       make("span", { class: "st-differs", role: "status" }));
   }
   /* In sight, not in a tooltip: a finger has none. */
