@@ -13,7 +13,7 @@ from studio.playground.api_models import remote_models
 from studio.playground.conversations import MOST_COLUMNS, Column, Comparison, Conversation, Drawn, read_comparison
 from studio.playground.speakers import Speaker, speakers
 from studio.ui.i18n import language_of, say
-from studio.ui.panes import Turn, as_text, folded
+from studio.ui.panes import Turn, as_text, folded, with_maths
 from studio.ui.refusals import told_refusal
 
 DRAWN = tuple(Drawn.model_fields)  # the order of the controls
@@ -120,8 +120,14 @@ def drawn_of(values: Sequence[Any]) -> Drawn:
 
 
 def messages_shown(conversation: Conversation, title: str) -> list[Turn] | None:
-    """A conversation for a chat view, text made harmless, thoughts folded; None (the placeholder) when empty."""
+    """A conversation for a chat view, text made harmless, thoughts folded; None (the placeholder) when empty.
+
+    Questions stay as they were written: they are edited in the view.
+    """
     turns = [{"role": turn.role, "content": as_text(turn.content or "…")} for turn in conversation.shown()]
+    for turn in turns:
+        if turn["role"] == "assistant":
+            turn["content"] = with_maths(turn["content"])
     return folded(turns, title) or None
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from studio.workspace import write_json
 from tests.browser.conftest import PATIENCE, Visit
 
 FACTS = {
@@ -36,6 +37,19 @@ def test_notes_stand_in_sight_as_text(chat):
     chat.evaluate(SHOW, {**FACTS, "notes": ["It takes <b>turns</b>.", "Alone."]})
     assert chat.locator("#facts-a .st-pane-note").inner_text() == "It takes <b>turns</b>. Alone."
     assert chat.locator("#facts-a .st-pane-note").is_visible()
+
+
+def test_prices_are_text_and_maths_is_set(chat, shared):
+    turns = [
+        {"parent": -1, "role": "user", "content": "How much?"},
+        {"parent": 0, "role": "assistant", "content": "It costs $5 in the shop and $10 at the pier, so $x^2 < 26$."},
+    ]
+    kept = {"name": "Prices", "columns": [{"conversation": {"turns": turns, "leaf": 1}}]}
+    write_json(shared.studio.workspace / "conversations" / "prices-00000000.json", kept)
+    page = shared.open("?tab=playground&comparison=prices-00000000")
+    page.wait_for_selector("#chat-a .bot .katex")
+    assert page.locator("#chat-a .bot .katex").count() == 1
+    assert "$5 in the shop and $10 at the pier" in page.locator("#chat-a .bot").first.inner_text()
 
 
 def test_a_question_that_is_too_long_comes_back_and_the_next_is_answered(visit: Visit):

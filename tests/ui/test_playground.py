@@ -10,17 +10,18 @@ from starlette.testclient import TestClient
 from studio.errors import UserError
 from studio.jobs.events import EventWriter, Finished
 from studio.playground.client import Target, chat_target
-from studio.playground.conversations import MOST_COLUMNS, Drawn
+from studio.playground.conversations import MOST_COLUMNS, Conversation, Drawn
 from studio.playground.feedback_data import kto_rows
 from studio.playground.votes import VoteStore
 from studio.ui import panes
 from studio.ui.feedback import user_error_response
 from studio.ui.panes import as_text, folded
 from studio.ui.play_events import ChatHandlers
-from studio.ui.play_page import chosen, menu
+from studio.ui.play_page import chosen, menu, messages_shown
 from studio.ui.play_prompts import PromptHandlers
 from studio.ui.play_routes import PlayRoutes
 from studio.ui.play_saved import SavedHandlers
+from studio.ui.tabs.play_columns import LATEX
 from studio.workspace import write_json
 from tests.playground.conftest import server, talking
 
@@ -254,6 +255,27 @@ def test_what_a_model_thinks_first_is_folded(answer, expected):
         ((one.get("metadata") or {}).get("title"), (one.get("metadata") or {}).get("status"), one["content"])
         for one in shown
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("It costs $5 in the shop and $10", None),
+        ("$5 or $ 10, $HOME/$USER, $$y$$, 5$ or 6$", None),
+        ("from $5/$10; a \\$ and $", None),
+        ("`$x$` and\n```\n$y$\n```\n", None),
+        ("so $x^2$, ($a < b$).", r"so \(x^2\), (\(a &lt; b\))."),
+        ("for $5 you get $n$ of them", r"for $5 you get \(n\) of them"),
+    ],
+)
+def test_dollars_are_maths_only_where_they_cannot_be_prices(text, shown):
+    talked = Conversation()
+    for role in ("user", "assistant"):
+        talked.add(role, text)
+    question, answer = messages_shown(talked, "Thoughts")
+    assert question["content"] == as_text(text)
+    assert answer["content"] == (shown or as_text(text))
+    assert "$" not in [one["left"] for one in LATEX]
 
 
 # --- kept ---
