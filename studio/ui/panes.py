@@ -152,6 +152,13 @@ def thinking(answer: str) -> tuple[str, str, bool]:
     return thought, rest.strip() if thought or end else answer, bool(end)
 
 
+def thought_apart(answer: str) -> tuple[str, str]:
+    """(what an answer thinks first, the rest) as plain text."""
+    harmless = as_text(answer)
+    thought, rest, _ = thinking(harmless)
+    return ("", answer) if rest == harmless else (from_text(thought), from_text(rest))
+
+
 def text_of(turn: Turn) -> str:
     """The text of a turn as Gradio sends it back: parts of type text, joined; files are not ours."""
     content = turn["content"]

@@ -15,7 +15,7 @@ from studio.playground.feedback_data import kto_rows
 from studio.playground.votes import VoteStore
 from studio.ui import panes
 from studio.ui.feedback import user_error_response
-from studio.ui.panes import as_text, folded
+from studio.ui.panes import as_text, folded, thought_apart
 from studio.ui.play_events import ChatHandlers
 from studio.ui.play_page import chosen, menu, messages_shown
 from studio.ui.play_prompts import PromptHandlers
@@ -426,6 +426,23 @@ def test_a_list_is_asked_with_the_columns_settings(asking, server):
     assert len(asking.web.get(f"/api/playground/batches/{batch}/answers.jsonl").text.splitlines()) == 2
     assert asking.web.get("/api/playground/batches/" + "0" * 16).status_code == 400
     assert asking.web.get("/api/playground/batches/..%2f..").status_code in (404, 422)
+
+
+def test_an_empty_thought_leaves_no_tags_in_the_table():
+    assert thought_apart("<think>\n</think>\n\nA < b.") == ("", "A < b.")
+    assert thought_apart("`<think>` & a < b\n") == ("", "`<think>` & a < b\n")
+    assert thought_apart("<think>cut") == ("cut", "")
+
+
+def test_thoughts_are_apart_in_the_table_and_whole_in_the_downloads(asking, server):
+    server.answer = lambda model, messages: ["<think>a <b> `c`", "</think>\n\nSo < it.\n"]
+    batch = asking.on.run("a", *inputs(None, 1))["batch"]
+    while (told := asking.web.get(f"/api/playground/batches/{batch}").json())["running"]:
+        pass
+    (cell,) = told["rows"][0]["cells"]
+    assert (cell["thought"], cell["text"]) == ("a <b> `c`", "So < it.")
+    for ending in ("csv", "jsonl"):
+        assert "<think>a <b> `c`</think>" in asking.web.get(f"/api/playground/batches/{batch}/answers.{ending}").text
 
 
 def test_only_an_uploaded_file_of_prompts_is_taken(asking, tmp_path):
