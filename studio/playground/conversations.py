@@ -179,10 +179,15 @@ class Column(Strict):
 
 
 class Comparison(Strict):
-    """Columns beside each other; one column is a plain conversation. `shown` of them are on the page."""
+    """Columns beside each other; one column is a plain conversation. `shown` of them are on the page.
+
+    `revision`: how often it has been saved, as far as the page knows; None where a link brought it, so that it is
+    another's.
+    """
 
     id: str = Field(default="", max_length=80)
     name: str = Field(default="", max_length=120)
+    revision: int | None = Field(default=0, ge=0)
     separate: bool = False
     shown: int = Field(default=1, ge=1, le=MOST_COLUMNS)
     columns: list[Column] = Field(default_factory=lambda: [Column()], min_length=1, max_length=MOST_COLUMNS)

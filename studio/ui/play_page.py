@@ -98,7 +98,8 @@ class Values:
             )
             for number in range(MOST_COLUMNS)
         ]
-        return Comparison(id=known.id, name=known.name, separate=bool(self.separate), shown=shown, columns=columns)
+        whose = {"id": known.id, "name": known.name, "revision": known.revision}
+        return Comparison(**whose, separate=bool(self.separate), shown=shown, columns=columns)
 
 
 def count_of(value: Any) -> int:

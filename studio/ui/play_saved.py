@@ -43,7 +43,8 @@ class SavedHandlers:
         wanted = request.query_params.get("comparison")
         if wanted:
             try:
-                return self._everything(self._saved.read(wanted), request)
+                lent = self._saved.read(wanted).model_copy(update={"revision": None})
+                return self._everything(lent, request)
             except UserError as error:
                 show_error(error)
         choices = menu(self._studio, request)
@@ -77,12 +78,18 @@ class SavedHandlers:
         choices = [(_title(one.name, one.columns), one.id) for one in self._saved.list()]
         return gr.Dropdown(choices=choices, value=value if value in [one for _, one in choices] else None)
 
-    def save(self, name: str | None, *values: Any) -> tuple[Any, ...]:
-        """The button → (state with its id, the name, the menu)."""
-        kept = self._saved.save(Values.of(values).comparison(), name or "")
+    def save(self, request: gr.Request, name: str | None, *values: Any) -> tuple[Any, ...]:
+        """The button → (state with its id, the name, the menu). A new one beside another's is said to be one."""
+        wanted = Values.of(values).comparison()
+        kept = self._saved.save(wanted, name or "")
+        if wanted.id != kept.id and wanted.id in self._ids():
+            gr.Info(escape(say("play_saved_new", request).format(name=kept.name)), title="", duration=8)
         page = PageState.of(values[0])
         page.comparison = kept
         return page.told(), kept.name, self.list(kept.id)
+
+    def _ids(self) -> set[str]:
+        return {one.id for one in self._saved.list()}
 
     def open(self, saved_id: str | None, request: gr.Request) -> tuple[Any, ...]:
         """The button → everything as it was saved. Raises UserError."""

@@ -109,7 +109,10 @@ def test_what_is_saved_comes_back_under_its_name(workspace):
     assert store.read(kept.id) == kept
     assert [column.choice for column in kept.columns] == ["base:starter", "job-1", "job-2"]
     assert [(one.id, one.name, one.columns) for one in store.list()] == [(kept.id, "Two keepers", 3)]
-    assert store.save(kept, "").id == kept.id
+    again = store.save(kept, "")
+    assert (again.id, again.revision) == (kept.id, 2)
+    assert store.save(kept, "").id != kept.id  # it was saved since
+    store.delete(next(one.id for one in store.list() if one.id != kept.id))
     assert store.rename(kept.id, "Others").name == store.read(kept.id).name == "Others"
     store.delete(kept.id)
     assert store.list() == []

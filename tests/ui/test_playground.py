@@ -284,7 +284,7 @@ def test_dollars_are_maths_only_where_they_cannot_be_prices(text, shown):
 def test_a_link_opens_what_was_saved_and_a_wrong_one_opens_the_page(on, talking, toasts):
     state, _ = ask(on, "Hi <b>", None, 2, shared=["Be brief.", 0.1, 0.5, 32])
     saved = SavedHandlers(talking)
-    kept, name, listed = saved.save("", *inputs(state, 2, shared=["Be brief.", 0.1, 0.5, 32]))
+    kept, name, listed = saved.save(request(), "", *inputs(state, 2, shared=["Be brief.", 0.1, 0.5, 32]))
     saved_id = kept["comparison"]["id"]
     assert (name, listed.value) == ("Hi <b>", saved_id)
     opened = saved.land(request(comparison=saved_id))
@@ -299,6 +299,27 @@ def test_a_link_opens_what_was_saved_and_a_wrong_one_opens_the_page(on, talking,
     assert (state["comparison"]["name"], listed.choices) == ("Lamp", [("Lamp · 2", saved_id)])
     state, listed = saved.delete(saved_id, kept)
     assert (state["comparison"]["id"], listed.choices) == ("", [])
+
+
+def test_what_a_link_brought_is_saved_as_a_new_one_and_says_so(on, talking, toasts):
+    state, _ = ask(on, "Hi", None, 2)
+    saved = SavedHandlers(talking)
+    mine, *_ = saved.save(request(), "Lamp", *inputs(state, 2))
+    mine_id = mine["comparison"]["id"]
+    assert toasts == []
+    lent, *_ = saved.land(request(comparison=mine_id))
+    lent, _ = ask(on, "More?", lent, 1)
+    theirs, name, listed = saved.save(request(), "Lamp", *inputs(lent, 1))
+    assert (name, theirs["comparison"]["id"] != mine_id, listed.value) == ("Lamp (2)", True, theirs["comparison"]["id"])
+    assert "Lamp (2)" in toasts.pop()
+    assert texts(saved.open(mine_id, request())[0]) == ["Hi", "The lamp."]
+    assert texts(theirs, 1) == ["Hi", "The lamp."]  # not shown, kept all the same
+    again, *_ = saved.save(request(), "Lamp (2)", *inputs(theirs, 1))
+    assert again["comparison"]["id"] == theirs["comparison"]["id"]
+    opened, *_ = saved.open(mine_id, request())
+    saved.save(request(), "Lamp", *inputs(mine, 2))
+    assert saved.save(request(), "Lamp", *inputs(opened, 2))[1] == "Lamp (3)"
+    assert len(toasts) == 1
 
 
 def test_an_export_is_chosen_in_the_data_tab(on, talking, studio, toasts):
