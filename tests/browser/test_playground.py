@@ -6,13 +6,16 @@ from studio.workspace import write_json
 from tests.browser.conftest import PATIENCE, Visit
 
 FACTS = {
-    "choice": "base:starter", "finish": "stopped", "tokens": None, "prompt_tokens": None, "context": None, "seconds": None,
-    "first_token_seconds": None, "cached_tokens": None, "shared_batch": None, "scores": {}, "notes": [],
+    "choice": "base:starter", "finish": "stopped", "tokens": None, "prompt_tokens": None, "context": None,
+    "seconds": None, "first_token_seconds": None, "cached_tokens": None, "shared_batch": None, "scores": {},
+    "notes": [],
 }  # fmt: skip
 SHOW = """facts => {
-  const turns = [{ parent: -1, role: "user", content: "Who?", facts: null }, { parent: 0, role: "assistant", content: "Me.", facts }];
+  const asked = { parent: -1, role: "user", content: "Who?", facts: null };
+  const turns = [asked, { parent: 0, role: "assistant", content: "Me.", facts }];
   const drawn = { system: "", temperature: 0, top_p: 1, max_tokens: 16 };
-  Studio.play.value = { comparison: { id: "", shown: 1, columns: [{ choice: "base:starter", drawn, conversation: { turns, leaf: 1 } }] } };
+  const column = { choice: "base:starter", drawn, conversation: { turns, leaf: 1 } };
+  Studio.play.value = { comparison: { id: "", shown: 1, columns: [column] } };
   Studio.emit("comparison");
   return [...document.querySelectorAll("#facts-a .st-facts-line span")].map((part) => part.innerText).filter(Boolean);
 }"""
@@ -72,8 +75,8 @@ def test_a_question_that_is_too_long_comes_back_and_the_next_is_answered(visit: 
 ARROW = """letter => {
   const menu = document.querySelector(`#chat-model-${letter}`), input = menu.querySelector("input");
   const arrow = menu.querySelector(".icon-wrap").getBoundingClientRect(), box = input.getBoundingClientRect();
-  const style = getComputedStyle(input);
-  return { overflow: style.textOverflow, text: box.right - parseFloat(style.paddingRight) - parseFloat(style.borderRightWidth), arrow: arrow.left };
+  const style = getComputedStyle(input), edge = parseFloat(style.paddingRight) + parseFloat(style.borderRightWidth);
+  return { overflow: style.textOverflow, text: box.right - edge, arrow: arrow.left };
 }"""
 
 
