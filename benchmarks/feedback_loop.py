@@ -20,7 +20,7 @@ LEARNED = "Voted keeper"  # what DPO makes of the votes
 VOTES = 10
 PATIENCE = 600_000  # milliseconds for a training, or for what a busy machine does meanwhile
 SAID = re.compile(r"\b(lamp|lantern|light|fog|tide|sea|ship|harbour|lighthouse|keeper|watch|beam)s?\b", re.IGNORECASE)
-SFT = {"max_length": 128, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 5e-4}
+SFT = {"max_length": 128, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 1e-3}
 DPO = {"max_length": 256, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 5e-5}
 
 
@@ -55,8 +55,8 @@ class Session:
     def run(self, folder: Path, steps: int) -> list[Figure]:
         """The steps of the loop, in their order."""
         keeper, plain, questions = lessons(folder)
-        self.train(keeper, KEEPER, SFT, steps)
-        self.train(plain, PLAIN, SFT, steps)
+        self.train(keeper, KEEPER, SFT, 2 * steps)
+        self.train(plain, PLAIN, SFT, 2 * steps)
         alike = self.compare(questions[0])
         before = self.vote([KEEPER, PLAIN], questions, "votes")
         pairs = self.make_pairs()
@@ -133,7 +133,7 @@ class Session:
         self.tab.evaluate("window.Studio.arena.cycle = 0")
         if not self.tab.locator("#arena-temperature").is_visible():
             self.tab.locator("#arena-setup details summary").click()
-        for name, value in {"temperature": 0, "max_tokens": 64}.items():
+        for name, value in {"temperature": 0, "max_tokens": 160}.items():
             self.tab.fill(f"#arena-{name}", str(value))
             self.tab.press(f"#arena-{name}", "Tab")
         self.tab.click("#arena-start")
