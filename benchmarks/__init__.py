@@ -3,6 +3,7 @@
 from benchmarks.alignment import ALIGNMENT
 from benchmarks.contract import Benchmark
 from benchmarks.data import DATA
+from benchmarks.feedback_loop import FEEDBACK_LOOP
 from benchmarks.forgetting import FORGETTING
 from benchmarks.imports import IMPORTS
 from benchmarks.memory import MEMORY
@@ -15,5 +16,6 @@ from benchmarks.training import TRAINING
 
 FAMILIES = (
     START, IMPORTS, MEMORY, MEMORY_FORMULAS, DATA, TABS, SWITCH, SERVING, TRAINING, FORGETTING, ALIGNMENT,
+    FEEDBACK_LOOP,
 )  # fmt: skip
 BENCHMARKS: dict[str, Benchmark] = {one.name: one for one in FAMILIES}

@@ -15,6 +15,8 @@ from studio.jobs.studio import SAMPLES, Studio
 
 PAIRS = SAMPLES / "plain-answers.jsonl"
 LENGTH = 256  # tokens: many real answers are longer, and what is left of them still differs
+# A pair is read whole or not at all, and what few pairs tell is blurred: more of them are held out.
+WHOLE = {"max_length": 768, "eval_share": 0.4, "learning_rate": 3e-4}
 WRITTEN = {"max_completion_length": 48, "reward_words": 20}  # rewarded by a rule: answers of about twenty words
 
 
@@ -37,11 +39,13 @@ class Way:
 
 WAYS: dict[str, Way] = {
     "reward model, held-out pairs": Way(
-        "reward_model", "eval_accuracy", "share ranked right", goal=0.5, changes={"learning_rate": 3e-4}, turns=3.0
+        "reward_model", "eval_accuracy", "share ranked right", goal=0.5, changes=WHOLE, turns=3.0
     ),
-    "DPO, held-out pairs": Way("dpo", "eval_rewards/margins", "margin", goal=0.0, changes={"learning_rate": 1e-4}),
+    "DPO, held-out pairs": Way(
+        "dpo", "eval_rewards/margins", "margin", goal=0.0, changes={"max_length": 512, "learning_rate": 2e-4}, turns=2.0
+    ),
     "ORPO, held-out pairs": Way(
-        "orpo", "eval_rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=2
+        "orpo", "eval_rewards/margins", "margin", changes={"learning_rate": 2e-4}, evaluations=2
     ),
     "KTO, training batches": Way("kto", "rewards/margins", "margin", changes={"learning_rate": 1e-4}, evaluations=0),
     "GRPO": Way("grpo", "reward", "reward", objective={**WRITTEN, "reward_answer": "off"}, evaluations=0),

@@ -119,6 +119,9 @@ def prepare_ui_environment(settings: Settings) -> None:
     """Set what Gradio and the hub library read at import: uploads in the workspace, no telemetry."""
     os.environ["GRADIO_TEMP_DIR"] = str(settings.workspace / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # After every event Gradio makes a table of the last 10,000 for a page of figures that is switched off.
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from studio.data.examples import Message
+from studio.errors import UserError
 from studio.jobs.chat_weights import ChatWeights, known_quantization
 from studio.jobs.servers import Endpoint, ServerPool
 from studio.jobs.studio import open_studio
@@ -18,7 +19,9 @@ from studio.settings import read_settings
 def chat(
     adapter: Annotated[str, typer.Option(help="A finished job's id, or base for the model without adapter.")] = "base",
     model: Annotated[str, typer.Option(help="The base model, when there is no adapter.")] = "starter",
-    message: Annotated[str, typer.Option(help="Ask this one thing and end; else a conversation begins.")] = "",
+    message: Annotated[
+        str | None, typer.Option(help="Ask this one thing and end; else a conversation begins.", show_default=False)
+    ] = None,
     system: Annotated[str, typer.Option(help="System prompt.")] = "",
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.01, max=1)] = 0.9,
@@ -28,6 +31,10 @@ def chat(
     ] = "",
 ) -> None:
     """Talk to a base model or to what a job made of it."""
+    if message is not None and not message.strip():  # before a model is loaded for nothing
+        raise UserError(
+            "The message is empty.", "Write something behind --message, or leave it out to have a conversation."
+        )
     studio = open_studio(read_settings())
     held = known_quantization(quantization) if quantization else ChatWeights(studio.workspace).read()
     target = chat_target(studio.store, studio.workspace, adapter if adapter != "base" else f"base:{model}")
@@ -38,7 +45,7 @@ def chat(
     try:
         client = ChatClient(_wait_for(pool, target.base_model))
         history: list[Message] = [{"role": "system", "content": system}] if system else []
-        for question in [message] if message else _questions():
+        for question in _questions() if message is None else [message]:
             history.append({"role": "user", "content": question})
             answer = ""
             for piece in client.stream(target.model, history, settings):

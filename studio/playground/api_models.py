@@ -14,6 +14,7 @@ from studio.jobs.studio import Studio
 from studio.methods.objectives import OBJECTIVES
 from studio.playground.client import BASE, Target, chat_target
 from studio.playground.remote import REMOTE, adapters_of, remote_server
+from studio.starter_model import HUB_ID as STARTER_HUB_ID
 from studio.workspace import ID_PATTERN, read_json
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ def api_target(studio: Studio, model: str) -> Target:
         model = f"{BASE}:{model}"
     if model.startswith(f"{BASE}:"):
         name = model.removeprefix(f"{BASE}:")
+        if name == STARTER or (name == STARTER_HUB_ID and _folder(studio, name) is None):
+            name = "starter"  # one name for one model: servers are told apart by it
         if _folder(studio, name) is None:
             raise NoSuchModel(f"The base model {name[:100]!r} is not on this machine.", LISTED)
         return Target(name, BASE)

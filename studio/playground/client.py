@@ -30,7 +30,7 @@ class Chunk:
     """One piece of an answer; the last ones bring `finish` ("stop", "length"), `usage` and `studio`.
 
     `usage`: {prompt_tokens, completion_tokens, total_tokens}. `studio`: {first_token_seconds, seconds, shared_batch,
-    context, cached_tokens}. None is what the server did not say.
+    context, cached_tokens, notes}. None is what the server did not say.
     """
 
     text: str

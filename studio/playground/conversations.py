@@ -12,9 +12,11 @@ from studio.playground.client import Chunk, Settings
 MOST_COLUMNS = 7  # the base and six adapters
 MOST_TURNS = 4000  # in all branches of one conversation
 LONGEST_TEXT = 400_000  # characters of one turn
+MOST_NOTES, LONGEST_NOTE = 10, 500  # sentences, characters
 NONE = -1  # the parent of a first turn; the leaf of an empty conversation
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Note = Annotated[str, Field(max_length=LONGEST_NOTE)]
 
 
 class Strict(BaseModel):
@@ -26,7 +28,8 @@ class Strict(BaseModel):
 class Facts(Strict):
     """What is known about one answer; None is what the server did not say.
 
-    `scores`: choice → (natural logarithm of the answer's probability, tokens).
+    `scores`: choice → (natural logarithm of the answer's probability, tokens). `notes`: what the server would have a
+    user know of who answered, in sentences.
     """
 
     choice: str = Field(default="", max_length=1000)
@@ -39,6 +42,7 @@ class Facts(Strict):
     cached_tokens: int | None = None
     shared_batch: bool | None = None
     scores: dict[str, tuple[float, int]] = Field(default_factory=dict, max_length=50)
+    notes: list[Note] = Field(default_factory=list, max_length=MOST_NOTES)
 
 
 class Turn(Strict):
@@ -109,14 +113,40 @@ class Conversation(Strict):
         self.turns[self.add("assistant", "")].facts = Facts(choice=choice)
 
     def end_answer(self, facts: Facts, *, keep: bool = False) -> None:
-        """Note how the answer that is shown last ended; one without text leaves its question open, unless `keep`."""
+        """Note how the answer that is shown last ended.
+
+        One without text goes, unless `keep`: its question is open then, or shows the answer that it had before.
+        """
         answer = self.answer()
         if answer is None:
             return
         answer.facts = facts
         if not answer.content and not keep and self.leaf == len(self.turns) - 1:
             self.turns.pop()
-            self.leaf = answer.parent
+            self.choose(answer.parent)
+
+    def is_open(self) -> bool:
+        """Whether the conversation ends with a question that nobody has answered."""
+        return self.leaf != NONE and self.turns[self.leaf].role == "user"
+
+    def pass_over(self) -> None:
+        """What is asked next stands in the place of a question that nobody has answered, which stays as a branch.
+
+        Models are not asked two questions at once: what one refused, it would refuse again with the next.
+        """
+        if self.is_open():
+            self.leaf = self.turns[self.leaf].parent
+
+    def withdraw(self) -> str:
+        """Take back the question that nobody has answered; returns it, "" when there is none."""
+        if not self.is_open():
+            return ""
+        question = self.leaf
+        content = self.turns[question].content
+        self.pass_over()
+        if question == len(self.turns) - 1:
+            self.turns.pop()
+        return content
 
     def question(self) -> int | None:
         """The position of the last question that is shown."""
@@ -149,10 +179,15 @@ class Column(Strict):
 
 
 class Comparison(Strict):
-    """Columns beside each other; one column is a plain conversation. `shown` of them are on the page."""
+    """Columns beside each other; one column is a plain conversation. `shown` of them are on the page.
+
+    `revision`: how often it has been saved, as far as the page knows; None where a link brought it, so that it is
+    another's.
+    """
 
     id: str = Field(default="", max_length=80)
     name: str = Field(default="", max_length=120)
+    revision: int | None = Field(default=0, ge=0)
     separate: bool = False
     shown: int = Field(default=1, ge=1, le=MOST_COLUMNS)
     columns: list[Column] = Field(default_factory=lambda: [Column()], min_length=1, max_length=MOST_COLUMNS)
@@ -187,6 +222,8 @@ def facts_of(choice: str, last: Chunk | None) -> Facts:
         told |= {"context": _whole(studio, "context"), "cached_tokens": _whole(studio, "cached_tokens")}
         told |= {key: _real(studio, key) for key in ("seconds", "first_token_seconds")}
         told["shared_batch"] = studio["shared_batch"] if isinstance(studio.get("shared_batch"), bool) else None
+        notes = studio["notes"] if isinstance(studio.get("notes"), list) else []
+        told["notes"] = [note[:LONGEST_NOTE] for note in notes if isinstance(note, str)][:MOST_NOTES]
     return Facts(**told)
 
 

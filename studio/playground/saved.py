@@ -1,6 +1,8 @@
 """Conversations and comparisons that were saved: one JSON file each in the workspace, listed by name."""
 
+import itertools
 import re
+import threading
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -28,19 +30,38 @@ class SavedComparisons:
     """What is saved in one workspace. Every id is checked before it becomes a path."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+        self._workspace, self._lock = workspace, threading.Lock()
 
     def save(self, comparison: Comparison, name: str) -> Comparison:
-        """Keep it under its id, or under a new one; returns what was kept. Raises UserError when there is nothing."""
+        """Keep it under its id; under a new one where that would replace what another saved. Returns what was kept.
+
+        What columns hold that are not shown is kept too. Raises UserError when there is nothing.
+        """
         if not any(column.conversation.turns for column in comparison.visible):
             raise UserError("There is nothing to save yet.", "Ask something first.")
-        known = comparison.id and self._workspace.conversation(comparison.id).is_file()
-        kept_id = comparison.id if known else new_id("chat")
         title = tidy(name) or comparison.name or tidy(first_question(comparison)[:NAMED_AFTER])
-        columns = comparison.visible
-        kept = comparison.model_copy(update={"id": kept_id, "name": title or kept_id, "columns": columns})
-        write_json(self._workspace.conversation(kept_id), kept.model_dump())
+        used = [number for number, column in enumerate(comparison.columns, 1) if column.conversation.turns]
+        columns = comparison.columns[: max(comparison.shown, *used)]
+        with self._lock:  # between looking and writing nobody else saves
+            known = self._known(comparison.id)
+            mine = known is not None and known.revision == comparison.revision
+            kept_id = comparison.id if mine else new_id("chat")
+            if known is not None and not mine and title == known.name:
+                title = self._next_name(title)
+            told = {"id": kept_id, "name": title or kept_id, "revision": (comparison.revision or 0) + 1 if mine else 1}
+            kept = comparison.model_copy(update={**told, "columns": columns})
+            write_json(self._workspace.conversation(kept_id), kept.model_dump())
         return kept
+
+    def _known(self, saved_id: str) -> Comparison | None:
+        """What is saved under an id; None when nothing is that can be read."""
+        return next((self.read(one.id) for one in self.list() if one.id == saved_id), None)
+
+    def _next_name(self, name: str) -> str:
+        """The name with the first number that none has yet."""
+        taken = {one.name for one in self.list()}
+        endings = (f" ({number})" for number in itertools.count(2))
+        return next(new for ending in endings if (new := name[: NAME_LENGTH - len(ending)] + ending) not in taken)
 
     def read(self, saved_id: str) -> Comparison:
         """One of them. Raises UserError when there is none, or it cannot be read."""
@@ -68,8 +89,9 @@ class SavedComparisons:
         title = tidy(name)
         if not title:
             raise UserError("The name is empty.", "Write a name.")
-        kept = self.read(saved_id).model_copy(update={"name": title})
-        write_json(self._workspace.conversation(saved_id), kept.model_dump())
+        with self._lock:
+            kept = self.read(saved_id).model_copy(update={"name": title})
+            write_json(self._workspace.conversation(saved_id), kept.model_dump())
         return kept
 
     def delete(self, saved_id: str) -> None:

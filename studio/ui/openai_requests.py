@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 BODY_LIMIT = 8 * 1024**2  # bytes
 RETRY_AFTER = 15  # seconds
 # Parameters that change what an answer is, and that no server of ours honours: refused rather than passed over.
-UNHEARD = ("tools", "functions", "audio", "web_search_options", "prediction")
+UNHEARD = ("tools", "functions", "audio", "web_search_options")
 
 
 class ApiError(Exception):
@@ -105,6 +105,8 @@ def _message(message: Any, index: int) -> dict[str, Any]:
         if not all(isinstance(part, str) for part in parts):
             raise ApiError(400, f"{where} holds something that is not text.", code="invalid_value", param=where)
         content = "".join(str(part) for part in parts)
+    if content is None and role == "assistant":
+        content = ""  # it only called a tool
     return {**message, "role": role, "content": content}
 
 

@@ -42,11 +42,19 @@ class ClientLeft(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a request is answered: the server, the word it wants to hear, and its name for the model."""
+    """Where a request is answered: the server, the word it wants to hear, and its name for the model.
+
+    A server of `ours` can be told the name that the answer is to carry.
+    """
 
     url: str
     token: str
     model: str
+    ours: bool = True
+
+    def naming(self, asked: str) -> dict[str, str]:
+        """The part of a request that names the model, which was asked for as `asked`."""
+        return {"model": self.model, **({"answer_as": asked} if self.ours else {})}
 
 
 class OpenAIRoutes:
@@ -85,7 +93,7 @@ class OpenAIRoutes:
         body = server_request(asked)
         try:
             place = await self._find(request, body["model"])
-            upstream = await _send(request, place, {**body, "model": place.model})
+            upstream = await _send(request, place, body | place.naming(body["model"]))
         except ClientLeft:
             return Response(status_code=CLIENT_LEFT)
         if upstream.response.status_code != 200:
@@ -116,7 +124,7 @@ class OpenAIRoutes:
         except UserError as error:
             raise unavailable(str(error)) from None
         assert endpoint is not None
-        return Place(endpoint.url, endpoint.token, model.removeprefix(REMOTE))
+        return Place(endpoint.url, endpoint.token, model.removeprefix(REMOTE), ours=False)
 
     async def _wait(self, request: Request, base_model: str, model: str) -> Place:
         end = time.monotonic() + LOAD_PATIENCE

@@ -23,6 +23,8 @@ CODE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 LONG_FENCE = re.compile(r"````|~~~~")
+# As pandoc reads it: no space within the dollars, and nothing behind them that makes the second one a price.
+MATHS = re.compile(r"(?<![\\$])\$(?![\s$])([^$\n]*[^\s$\\])\$(?![0-9A-Za-z$])")
 THINK, THOUGHT = "&lt;think>", "&lt;/think>"
 READERS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="chat")  # they wait for pieces, nothing more
 Turn = dict[str, Any]
@@ -150,6 +152,13 @@ def thinking(answer: str) -> tuple[str, str, bool]:
     return thought, rest.strip() if thought or end else answer, bool(end)
 
 
+def thought_apart(answer: str) -> tuple[str, str]:
+    """(what an answer thinks first, the rest) as plain text."""
+    harmless = as_text(answer)
+    thought, rest, _ = thinking(harmless)
+    return ("", answer) if rest == harmless else (from_text(thought), from_text(rest))
+
+
 def text_of(turn: Turn) -> str:
     """The text of a turn as Gradio sends it back: parts of type text, joined; files are not ours."""
     content = turn["content"]
@@ -165,6 +174,12 @@ def as_text(text: str) -> str:
     return "".join(
         part if index % 2 else part.replace("&", "&amp;").replace("<", "&lt;") for index, part in enumerate(parts)
     )
+
+
+def with_maths(text: str) -> str:
+    """A text that `as_text` made, with maths between single dollars written as \\(…\\); prices stay prices."""
+    parts = _parts(text)
+    return "".join(part if index % 2 else MATHS.sub(r"\\(\1\\)", part) for index, part in enumerate(parts))
 
 
 def from_text(text: str) -> str:

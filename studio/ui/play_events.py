@@ -13,7 +13,7 @@ from studio.playground.conversations import MOST_COLUMNS, NONE, Column, Conversa
 from studio.playground.servers import wait_for_endpoint
 from studio.ui.i18n import say
 from studio.ui.panes import Pane, as_text, converse
-from studio.ui.play_page import PageState, Values, menu, messages_shown
+from studio.ui.play_page import PageState, Values, menu, messages_shown, notes_told
 
 Updates = tuple[Any, ...]
 """(prompt, state, *one a column)."""
@@ -35,8 +35,9 @@ class ChatHandlers:
         for column in page.comparison.visible:
             chat_target(self._studio.store, self._studio.workspace, column.choice)  # before any begins to answer
         for column in page.comparison.visible:
+            column.conversation.pass_over()
             column.conversation.add("user", prompt)
-        yield from self._answer(page, list(range(page.comparison.shown)), request)
+        yield from self._answer(page, list(range(page.comparison.shown)), request, fresh=True)
 
     def again(self, event: gr.EventData, request: gr.Request, *values: Any) -> Iterator[Updates]:
         """The last question of one column once more: the new answer becomes a branch."""
@@ -47,7 +48,7 @@ class ChatHandlers:
         if question is None:
             raise UserError("There is no question yet.", "Ask something first.")
         conversation.leaf = question
-        yield from self._answer(page, [number], request, keep_prompt=True)
+        yield from self._answer(page, [number], request)
 
     def editor(self, number: int) -> Callable[..., Iterator[Updates]]:
         """The handler for a message that was edited in one column."""
@@ -75,7 +76,7 @@ class ChatHandlers:
                 parent = column.conversation.turns[path[place]].parent
                 column.conversation.add("user", text, parent=parent)
                 asked.append(other)
-        yield from self._answer(page, asked, request, keep_prompt=True)
+        yield from self._answer(page, asked, request)
 
     def _place(self, column: Column, index: Any) -> int:
         """The place in the path of the `index`-th message on the page, which must be a question. Raises UserError."""
@@ -87,19 +88,22 @@ class ChatHandlers:
         raise UserError("Only questions can be edited.", "Choose one of yours.")
 
     def _answer(
-        self, page: PageState, asked: list[int], request: gr.Request, *, keep_prompt: bool = False
+        self, page: PageState, asked: list[int], request: gr.Request, *, fresh: bool = False
     ) -> Iterator[Updates]:
-        """Let columns, whose conversations end with a question, answer it."""
+        """Let columns, whose conversations end with a question, answer it; a `fresh` one leaves the prompt."""
         columns = page.comparison.columns
         loading, thinking = say("play_loading", request), say("play_thinking", request)
         panes = {number: self._pane(columns[number], loading) for number in asked}
         for number in asked:
             columns[number].conversation.begin_answer(columns[number].choice)
-        prompt: Any = gr.skip() if keep_prompt else ""
+        prompt: Any = "" if fresh else gr.skip()
+        page.fresh = fresh
         for _ in converse(list(panes.values())):
             for number in page.busy or asked:
                 _take_in(columns[number], panes[number])
             page.busy = [number for number, pane in panes.items() if not pane.done]
+            page.notes = notes_told(page.comparison, request)
+            page.fresh = fresh and (bool(page.busy) or _is_unanswered(page))
             yield prompt, page.told(), *self._chats(page, panes, thinking)
             prompt = gr.skip()
 
@@ -128,19 +132,27 @@ class ChatHandlers:
 
     # ---- what does not stream ----
 
-    def ended(self, state: Any, request: gr.Request) -> Updates:
-        """No more comes → the page; answers that were stopped say so."""
+    def ended(self, prompt: str | None, state: Any, request: gr.Request) -> Updates:
+        """No more comes → the page; answers that were stopped say so, a question without any goes back to the prompt.
+
+        `prompt`: what has been written there meanwhile; it stays, behind the question.
+        """
         page = PageState.of(state)
-        if not page.busy:
+        if not page.busy and not page.fresh:
             return ready(), *[gr.skip()] * (1 + MOST_COLUMNS)
-        columns = page.comparison.columns
-        updates: list[Any] = [gr.skip()] * MOST_COLUMNS
+        columns, changed = page.comparison.columns, list(page.busy)
         for number in page.busy:
-            conversation = columns[number].conversation
-            conversation.end_answer(Facts(choice=columns[number].choice, finish="stopped"))
-            updates[number] = messages_shown(conversation, say("play_thinking", request))
-        page.busy = []
-        return ready(), page.told(), *updates
+            columns[number].conversation.end_answer(Facts(choice=columns[number].choice, finish="stopped"))
+        button = ready()
+        if page.fresh and _is_unanswered(page):
+            changed = list(range(page.comparison.shown))
+            given_back = [column.conversation.withdraw() for column in page.comparison.visible]
+            button["value"] = "\n\n".join(text for text in (given_back[0], (prompt or "").strip()) if text)
+        updates: list[Any] = [gr.skip()] * MOST_COLUMNS
+        for number in changed:
+            updates[number] = messages_shown(columns[number].conversation, say("play_thinking", request))
+        page.busy, page.fresh = [], False
+        return button, page.told(), *updates
 
     def branch(self, event: gr.EventData, request: gr.Request, *values: Any) -> Updates:
         """Another of the turns that were tried in a place → (state, *one a column)."""
@@ -189,7 +201,13 @@ class ChatHandlers:
         given = Values.of(values)
         titles = {value: label for label, value in menu(self._studio, request, checkpoints=True)}
         comparison = given.comparison()
-        return PageState(comparison, {one.choice: titles.get(one.choice, one.choice) for one in comparison.columns})
+        known = {one.choice: titles.get(one.choice, one.choice) for one in comparison.columns}
+        return PageState(comparison, known, notes=notes_told(comparison, request))
+
+
+def _is_unanswered(page: PageState) -> bool:
+    """Whether no column has an answer to its last question."""
+    return all(column.conversation.answer() is None for column in page.comparison.visible)
 
 
 def _take_in(column: Column, pane: Pane) -> None:

@@ -1,5 +1,6 @@
 """What the page's parts hold ↔ a comparison: the values of all controls in, their updates out. No events in here."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,35 +13,59 @@ from studio.jobs.studio import Studio
 from studio.playground.api_models import remote_models
 from studio.playground.conversations import MOST_COLUMNS, Column, Comparison, Conversation, Drawn, read_comparison
 from studio.playground.speakers import Speaker, speakers
-from studio.ui.i18n import say
-from studio.ui.panes import Turn, as_text, folded
+from studio.ui.i18n import language_of, say
+from studio.ui.panes import Turn, as_text, folded, with_maths
+from studio.ui.refusals import told_refusal
 
 DRAWN = tuple(Drawn.model_fields)  # the order of the controls
 Choices = list[tuple[str, str]]
+TOLD_APART_BY = 4  # letters of an id
 
 
 @dataclass
 class PageState:
-    """What the page keeps between events. `titles`: choice → what the menus call it; `busy`: columns that answer."""
+    """What the page keeps between events.
+
+    `titles`: choice → what the menus call it; `busy`: columns that answer; `fresh`: what they answer is a new
+    question, which goes back to where it was written when nobody answers it; `notes`: what servers noted → the same
+    in the reader's language.
+    """
 
     comparison: Comparison
     titles: dict[str, str] = field(default_factory=dict)
     busy: list[int] = field(default_factory=list)
+    fresh: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(value: Any) -> "PageState":
         """From the value of the page's widget. Raises UserError."""
         given = value if isinstance(value, dict) else {}
-        comparison, titles, busy = read_comparison(given.get("comparison")), given.get("titles"), given.get("busy")
+        comparison, busy = read_comparison(given.get("comparison")), given.get("busy")
         return PageState(
             comparison,
-            {str(key): str(title) for key, title in titles.items()} if isinstance(titles, dict) else {},
+            _texts(given.get("titles")),
             [one for one in busy if one in range(comparison.shown)] if isinstance(busy, list) else [],
+            given.get("fresh") is True,
+            _texts(given.get("notes")),
         )
 
     def told(self) -> dict[str, Any]:
         """The value of the page's widget."""
-        return {"comparison": self.comparison.model_dump(), "titles": self.titles, "busy": self.busy}
+        kept = {"titles": self.titles, "busy": self.busy, "fresh": self.fresh, "notes": self.notes}
+        return {"comparison": self.comparison.model_dump(), **kept}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(key): str(text) for key, text in value.items()} if isinstance(value, dict) else {}
+
+
+def notes_told(comparison: Comparison, request: gr.Request | None) -> dict[str, str]:
+    """Every note under an answer → the same in the reader's language."""
+    turns = [turn for column in comparison.columns for turn in column.conversation.turns if turn.facts]
+    notes = dict.fromkeys(note for turn in turns if turn.facts for note in turn.facts.notes)
+    language = language_of(request.headers if request is not None else {})
+    return {note: told_refusal(note, language) for note in notes}
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,8 @@ class Values:
             )
             for number in range(MOST_COLUMNS)
         ]
-        return Comparison(id=known.id, name=known.name, separate=bool(self.separate), shown=shown, columns=columns)
+        whose = {"id": known.id, "name": known.name, "revision": known.revision}
+        return Comparison(**whose, separate=bool(self.separate), shown=shown, columns=columns)
 
 
 def count_of(value: Any) -> int:
@@ -97,15 +123,29 @@ def drawn_of(values: Sequence[Any]) -> Drawn:
 
 
 def messages_shown(conversation: Conversation, title: str) -> list[Turn] | None:
-    """A conversation for a chat view, text made harmless, thoughts folded; None (the placeholder) when empty."""
+    """A conversation for a chat view, text made harmless, thoughts folded; None (the placeholder) when empty.
+
+    Questions stay as they were written: they are edited in the view.
+    """
     turns = [{"role": turn.role, "content": as_text(turn.content or "…")} for turn in conversation.shown()]
+    for turn in turns:
+        if turn["role"] == "assistant":
+            turn["content"] = with_maths(turn["content"])
     return folded(turns, title) or None
 
 
 def menu(studio: Studio, request: gr.Request | None, *, checkpoints: bool = False) -> Choices:
-    """(label, choice) of everything that can answer; a job's checkpoints are indented under it."""
+    """(label, choice) of everything that can answer; a job's checkpoints are indented under it.
+
+    Jobs may have the same name: what would look the same ends with the last letters of the job's id.
+    """
     here = [(_label(one, request), one.choice) for one in speakers(studio, checkpoints=checkpoints)]
-    return here + [(f"{one.name} · {say('play_remote', request)}", one.id) for one in remote_models(studio)]
+    here += [(f"{one.name} · {say('play_remote', request)}", one.id) for one in remote_models(studio)]
+    seen = Counter(label for label, _ in here)
+    return [
+        (label if seen[label] == 1 else f"{label} · {choice.partition('@')[0][-TOLD_APART_BY:]}", choice)
+        for label, choice in here
+    ]
 
 
 def _label(one: Speaker, request: gr.Request | None) -> str:

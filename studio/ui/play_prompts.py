@@ -6,6 +6,7 @@ from studio.errors import UserError
 from studio.jobs.studio import Studio
 from studio.playground.batch import Asked, BatchDesk
 from studio.playground.prompts import LONGEST_LIST, read_prompts
+from studio.ui.panes import thought_apart
 from studio.ui.play_page import Values, menu
 
 BYTES_A_CHARACTER = 4
@@ -28,6 +29,13 @@ class PromptHandlers:
             raise UserError("The file is not UTF-8 text.", "Save it as UTF-8.") from None
         read_prompts(text)  # what is wrong with it is told now
         return text
+
+    def view(self, batch_id: str, since: int = -1) -> dict[str, Any]:
+        """How far a table is, and its rows from `since` on, what the models thought first apart. Raises UserError."""
+        told = self._desk.get(batch_id).view(since)
+        for cell in (cell for row in told["rows"] for cell in row["cells"] if cell):
+            cell["thought"], cell["text"] = thought_apart(cell["text"])
+        return told
 
     def run(self, text: str | None, *values: Any) -> dict[str, str]:
         """The list → the table that fills. Raises UserError."""

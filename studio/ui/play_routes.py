@@ -14,6 +14,7 @@ from studio.playground.client import ChatClient, Settings, chat_target
 from studio.playground.conversations import LONGEST_TEXT, MOST_TURNS
 from studio.playground.servers import wait_for_endpoint
 from studio.playground.thumbs import rate_answer
+from studio.ui.play_prompts import PromptHandlers
 
 BatchId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 
@@ -93,7 +94,7 @@ class PlayRoutes:
 
     def batch(self, batch_id: BatchId, since: int = -1) -> dict[str, Any]:
         """How far a table is, and its rows from `since` on."""
-        return self.desk.get(batch_id).view(since)
+        return PromptHandlers(self._studio, self.desk).view(batch_id, since)
 
     def cancel(self, batch_id: BatchId) -> dict[str, str]:
         """Ask nothing more."""

@@ -16,7 +16,17 @@ from studio.playground.saved import SavedComparisons
 from studio.ui.feedback import show_error
 from studio.ui.i18n import say
 from studio.ui.menus import dataset_choice
-from studio.ui.play_page import DRAWN, Choices, PageState, Values, chosen, menu, messages_shown, with_unknown
+from studio.ui.play_page import (
+    DRAWN,
+    Choices,
+    PageState,
+    Values,
+    chosen,
+    menu,
+    messages_shown,
+    notes_told,
+    with_unknown,
+)
 
 
 class SavedHandlers:
@@ -33,7 +43,8 @@ class SavedHandlers:
         wanted = request.query_params.get("comparison")
         if wanted:
             try:
-                return self._everything(self._saved.read(wanted), request)
+                lent = self._saved.read(wanted).model_copy(update={"revision": None})
+                return self._everything(lent, request)
             except UserError as error:
                 show_error(error)
         choices = menu(self._studio, request)
@@ -67,12 +78,18 @@ class SavedHandlers:
         choices = [(_title(one.name, one.columns), one.id) for one in self._saved.list()]
         return gr.Dropdown(choices=choices, value=value if value in [one for _, one in choices] else None)
 
-    def save(self, name: str | None, *values: Any) -> tuple[Any, ...]:
-        """The button → (state with its id, the name, the menu)."""
-        kept = self._saved.save(Values.of(values).comparison(), name or "")
+    def save(self, request: gr.Request, name: str | None, *values: Any) -> tuple[Any, ...]:
+        """The button → (state with its id, the name, the menu). A new one beside another's is said to be one."""
+        wanted = Values.of(values).comparison()
+        kept = self._saved.save(wanted, name or "")
+        if wanted.id != kept.id and wanted.id in self._ids():
+            gr.Info(escape(say("play_saved_new", request).format(name=kept.name)), title="", duration=8)
         page = PageState.of(values[0])
         page.comparison = kept
         return page.told(), kept.name, self.list(kept.id)
+
+    def _ids(self) -> set[str]:
+        return {one.id for one in self._saved.list()}
 
     def open(self, saved_id: str | None, request: gr.Request) -> tuple[Any, ...]:
         """The button → everything as it was saved. Raises UserError."""
@@ -137,7 +154,9 @@ class SavedHandlers:
         thinking = say("play_thinking", request)
         chats: list[Any] = [messages_shown(column.conversation, thinking) for column in columns]
         return (
-            PageState(comparison, {value: titles[value] for value in values}).told(),
+            PageState(
+                comparison, {value: titles[value] for value in values}, notes=notes_told(comparison, request)
+            ).told(),
             comparison.shown,
             comparison.separate,
             *drawn[0].model_dump().values(),

@@ -18,9 +18,11 @@ MOST_TOKENS = 131_072
 # Fields of OpenAI's that change nothing in an answer.
 WITHOUT_EFFECT = {
     *("user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "stream_options"),
-    *("prompt_cache_key", "prompt_cache_retention", "prediction"),
+    *("prompt_cache_key", "prompt_cache_retention", "prediction", "cache_prompt", "keep_alive", "request_id"),
+    *("chat_id", "session_id", "conversation_id"),
 }
-# Fields that would change it, with the values at which they do not.
+# Fields that would change it, with the values at which they do not. The middle effort is what everybody means who
+# leaves it out.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -33,20 +35,33 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
+    "audio": ({},),
+    "web_search_options": ({},),
     "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "top_k": (0, -1),
     "min_p": (0,),
+    "typical_p": (1,),
+    "min_tokens": (0,),
+    "length_penalty": (1,),
+    "ignore_eos": (False,),
+    "skip_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "use_beam_search": (False,),
+    "reasoning_effort": ("medium",),
+    "verbosity": ("medium",),
 }
+# Narrow what is drawn from; at temperature 0 nothing is drawn.
+OF_DRAWING = {"top_k", "min_p", "typical_p"}
 
 
 class Refused(UserError):
-    """A field of the request that cannot be honoured."""
+    """A field of the request that cannot be honoured. `code` is OpenAI's word for it."""
 
-    def __init__(self, message: str, hint: str, param: str) -> None:
+    def __init__(self, message: str, hint: str, param: str, code: str | None = None) -> None:
         super().__init__(message, hint)
-        self.param = param
+        self.param, self.code = param, code
 
 
 class TextPart(BaseModel):
@@ -61,6 +76,13 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_said(cls, value: Any) -> Any:
+        """A model that only called a tool has said nothing; OpenAI writes null for that."""
+        silent = isinstance(value, dict) and value.get("role") == "assistant" and value.get("content") is None
+        return {**value, "content": ""} if silent else value
 
     @field_validator("content")
     @classmethod
@@ -98,10 +120,14 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(Conversation):
-    """A request for an answer. What would change the answer and is not known here is refused, never passed over."""
+    """A request for an answer. What would change the answer and is not known here is refused, never passed over.
+
+    `answer_as`: what the answer calls the model; the studio knows it by more names than its server.
+    """
 
     model_config = ConfigDict(extra="allow")
 
+    answer_as: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -123,6 +149,8 @@ class ChatRequest(Conversation):
     def _refuse_unknown(self) -> "ChatRequest":
         for name, value in (self.model_extra or {}).items():
             if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
+                continue
+            if self.temperature == 0 and name in OF_DRAWING:
                 continue
             known = f"{name} can only be {NEUTRAL[name][0]!r} here" if name in NEUTRAL else f"{name} is not known here"
             raise Refused(f"{known}.", "Leave it out.", name)
@@ -163,7 +191,8 @@ def error_body(message: str, hint: str = "", *, param: str | None = None, code: 
 
 async def user_error(request: Request, error: UserError) -> JSONResponse:
     """What a user can fix."""
-    return JSONResponse(error_body(error.message, error.hint, param=getattr(error, "param", None)), status_code=400)
+    param, code = (error.param, error.code) if isinstance(error, Refused) else (None, None)
+    return JSONResponse(error_body(error.message, error.hint, param=param, code=code), status_code=400)
 
 
 async def bad_request(request: Request, error: RequestValidationError) -> JSONResponse:

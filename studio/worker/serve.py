@@ -85,7 +85,7 @@ class Server:
             text += piece.text
             finish = piece.finish or finish
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
-        answer = {**protocol.completion("chat.completion", body.model), "choices": [choice]}
+        answer = {**protocol.completion("chat.completion", body.answer_as or body.model), "choices": [choice]}
         return JSONResponse({**answer, **_account(generation)})
 
     async def score(self, request: Request, body: protocol.ScoreRequest) -> dict[str, Any]:
@@ -114,7 +114,10 @@ class Server:
     def _read(self, body: protocol.Conversation) -> tuple[Voice, list[int]]:
         """(who answers, the tokens of the conversation). Raises UserError when it cannot be answered."""
         messages = body.plain()
-        if not any(message["content"].strip() for message in messages if message["role"] == "user"):
+        asked = [message["content"] for message in messages if message["role"] == "user"]
+        if not asked:
+            raise protocol.Refused("Nobody asks anything in this conversation.", "Add a message of a user.", "messages")
+        if not any(text.strip() for text in asked):
             raise UserError("The message is empty.", "Write something first.")
         voice = self.shelf.voice(body.model)
         ids = prompt_tokens(voice.tokenizer, voice.chat_template, messages)
@@ -133,13 +136,15 @@ class Server:
 
     def _check_room(self, length: int, voice: Voice) -> None:
         if length > voice.room:
-            raise UserError(
+            raise protocol.Refused(
                 f"The conversation has {length - 1} tokens; this model reads at most {voice.room}.",
                 "Start a new conversation, or shorten the text.",
+                "messages",
+                "context_length_exceeded",
             )
 
     async def _stream(self, generation: Generation, body: protocol.ChatRequest) -> AsyncIterator[str]:
-        start = protocol.completion("chat.completion.chunk", body.model)
+        start = protocol.completion("chat.completion.chunk", body.answer_as or body.model)
         detailed = body.stream_options is not None and body.stream_options.include_usage
         yield _event({**start, "choices": [_delta({"role": "assistant", "content": ""})]})
         try:

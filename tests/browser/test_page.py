@@ -163,10 +163,10 @@ def the_starter_can_be_asked_without_any_job(page) -> None:
     page.wait_for_selector("#chat-a >> text=Paris", timeout=PATIENCE * 3)
 
 
-def test_eight_tabs_of_one_browser_all_open(browser, served):
+def test_seven_tabs_of_one_browser_all_open(browser, served):
     context = browser.new_context()
     context.set_default_timeout(PATIENCE)
-    pages = [context.new_page() for _ in range(8)]  # a browser opens six connections to a host
+    pages = [context.new_page() for _ in range(7)]  # a browser opens six connections to a host
     for page in pages:
         page.goto(served.url)
     for page in pages:

@@ -59,6 +59,14 @@ def test_a_job_that_waits_for_a_chat_says_so_and_can_be_told_to_start(studio_say
     assert studio.catalog.room_requests() == set()
 
 
+@pytest.mark.parametrize("message", ["", " \n"])
+def test_an_empty_message_is_refused_before_a_model_is_loaded(studio_says, monkeypatch, message):
+    monkeypatch.setattr("studio.cli.chat.ServerPool", None)  # would be called to load it
+    code, told = studio_says("chat", "--message", message)
+    assert code == 2
+    assert "The message is empty." in told
+
+
 def test_the_other_server_is_an_address_and_its_key_goes_nowhere(workspace):
     environ = {"STUDIO_WORKSPACE": str(workspace.root), "STUDIO_REMOTE_URL": "http://gpu:8000/v1/"}
     settings = read_settings({**environ, "STUDIO_REMOTE_KEY": "canary", "STUDIO_REMOTE_WORKSPACE": "/mnt/x"})

@@ -22,6 +22,7 @@ class FakeServer:
         self.tells = True  # usage and studio in the last chunk
         self.has_routes = True  # /v1/score and /v1/tokens
         self.finish = "stop"
+        self.notes: list[Any] = []
         self.pause = 0.0  # seconds between pieces
         self.endpoint = Endpoint("", TOKEN)
 
@@ -43,6 +44,7 @@ class FakeServer:
             last["usage"] = {"prompt_tokens": 10, "completion_tokens": len(pieces), "total_tokens": 10 + len(pieces)}
             last["studio"] = {
                 "first_token_seconds": 0.25, "seconds": 0.5, "shared_batch": True, "context": 2048, "cached_tokens": 4,
+                "notes": self.notes,
             }  # fmt: skip
         yield last
 

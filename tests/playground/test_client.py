@@ -54,6 +54,15 @@ def test_what_a_server_says_wrongly_is_not_known(server):
     assert (facts.tokens, facts.shared_batch, facts.seconds) == (None, None, None)
 
 
+def test_notes_are_kept_as_sentences_and_nothing_else(server):
+    server.notes = ["Takes turns.", 3, "x" * 9999, *["more"] * 50]
+    notes = facts_of("base:starter", last_of(server)).notes
+    assert notes[:2] == ["Takes turns.", "x" * 500]
+    assert len(notes) == 10
+    server.notes = "a text"
+    assert facts_of("base:starter", last_of(server)).notes == []
+
+
 def test_scores_and_lengths(server):
     client = ChatClient(server.endpoint)
     assert client.score("job", MESSAGES, "The lamp.") == Score(-4.5, 3)

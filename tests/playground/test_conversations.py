@@ -59,6 +59,21 @@ def test_an_answer_that_never_began_leaves_its_question_open():
     talked.answer().content = "Half"
     talked.end_answer(Facts(finish="stopped"))
     assert (shown(talked), talked.answer().facts.finish) == (["Who?", "Half"], "stopped")
+    talked.leaf = talked.question()  # once more, in vain
+    talked.begin_answer("base:starter")
+    talked.end_answer(Facts(finish="stopped"))
+    assert shown(talked) == ["Who?", "Half"]
+
+
+def test_an_open_question_can_be_passed_over_or_taken_back():
+    talked = talk("Who?", "Me.", "Why?")
+    talked.pass_over()
+    assert (shown(talked), len(talked.turns)) == (["Who?", "Me."], 3)
+    talked.pass_over()
+    assert (talked.withdraw(), shown(talked)) == ("", ["Who?", "Me."])
+    talked.add("user", "How?")
+    assert (talked.withdraw(), shown(talked), len(talked.turns)) == ("How?", ["Who?", "Me."], 3)
+    assert (Conversation().withdraw(), talk("Who?").withdraw()) == ("", "Who?")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +109,10 @@ def test_what_is_saved_comes_back_under_its_name(workspace):
     assert store.read(kept.id) == kept
     assert [column.choice for column in kept.columns] == ["base:starter", "job-1", "job-2"]
     assert [(one.id, one.name, one.columns) for one in store.list()] == [(kept.id, "Two keepers", 3)]
-    assert store.save(kept, "").id == kept.id
+    again = store.save(kept, "")
+    assert (again.id, again.revision) == (kept.id, 2)
+    assert store.save(kept, "").id != kept.id  # it was saved since
+    store.delete(next(one.id for one in store.list() if one.id != kept.id))
     assert store.rename(kept.id, "Others").name == store.read(kept.id).name == "Others"
     store.delete(kept.id)
     assert store.list() == []

@@ -15,8 +15,10 @@ from studio.jobs.state import JobState
 from studio.methods.objectives import OBJECTIVES
 from studio.ui import live
 from studio.ui.charts import POINTS_AT_ONCE, new_points
+from studio.ui.data_room import DataRoom
 from studio.ui.live import JobLedger, LiveRoutes, selected_job
-from studio.ui.server import build_app
+from studio.ui.play_routes import PlayRoutes
+from studio.ui.server import add_guard, build_routes
 from tests.ui.conftest import visitor
 
 
@@ -28,8 +30,10 @@ def _always_fresh(monkeypatch):
 
 @pytest.fixture
 def page(studio):
-    """The built application of this test's studio."""
-    return visitor(build_app(studio))
+    """The routes of this test's studio behind the guard, without Gradio's page."""
+    app = build_routes(studio, DataRoom(studio), PlayRoutes(studio))
+    add_guard(app, studio)
+    return visitor(app)
 
 
 @pytest.fixture

@@ -59,6 +59,16 @@ def test_every_event_is_private_and_the_way_around_the_queue_is_closed(site):
     assert answer.status_code == 404
 
 
+def test_what_shows_no_progress_costs_the_page_nothing(site):
+    """The page tells each of these components again and again that it is waited for."""
+    told = {
+        one["api_name"]: len(one["outputs"] if one["show_progress_on"] is None else one["show_progress_on"])
+        for one in site.blocks.config["dependencies"]
+    }
+    assert len(told) > 60
+    assert sum(told.values()) < 12, {name: count for name, count in told.items() if count}
+
+
 def test_only_the_chat_streams_its_answer(site):
     streams = [function.name for function in site.blocks.fns.values() if function.types_generator]
     assert set(streams) == {"ask", "again", "edited", "score"}

@@ -10,17 +10,18 @@ from starlette.testclient import TestClient
 from studio.errors import UserError
 from studio.jobs.events import EventWriter, Finished
 from studio.playground.client import Target, chat_target
-from studio.playground.conversations import MOST_COLUMNS, Drawn
+from studio.playground.conversations import MOST_COLUMNS, Conversation, Drawn
 from studio.playground.feedback_data import kto_rows
 from studio.playground.votes import VoteStore
 from studio.ui import panes
 from studio.ui.feedback import user_error_response
-from studio.ui.panes import as_text, folded
+from studio.ui.panes import as_text, folded, thought_apart
 from studio.ui.play_events import ChatHandlers
-from studio.ui.play_page import chosen, menu
+from studio.ui.play_page import chosen, menu, messages_shown
 from studio.ui.play_prompts import PromptHandlers
 from studio.ui.play_routes import PlayRoutes
 from studio.ui.play_saved import SavedHandlers
+from studio.ui.tabs.play_columns import LATEX
 from studio.workspace import write_json
 from tests.playground.conftest import server, talking
 
@@ -87,6 +88,16 @@ def test_one_question_goes_to_every_column_and_the_conversation_goes_on(on, serv
     assert (facts["choice"], facts["tokens"], facts["context"], facts["finish"]) == (OTHER, 1, 2048, "stop")
 
 
+def test_what_the_server_notes_is_told_in_the_readers_language(on, server):
+    server.notes = [note := "Adapters of the kind IA3 take their own turn beside others."]
+    state, _ = ask(on, "Hi")
+    assert state["notes"] == {note: note}
+    assert state["comparison"]["columns"][0]["conversation"]["turns"][1]["facts"]["notes"] == [note]
+    chinese = SimpleNamespace(query_params={}, headers={"cookie": "studio_language=zh"})
+    *_, (_, state, *_) = on.ask(chinese, "Hi", *inputs(state))
+    assert state["notes"][note].startswith("IA3 类适配器")
+
+
 def test_each_column_may_have_settings_of_its_own(on, server):
     own = [["Be brief.", 0, 1, 16], ["", 1.5, 0.5, 32]]
     ask(on, "Hi", None, 2, separate=True, own=own)
@@ -120,6 +131,50 @@ def test_a_column_that_fails_leaves_the_others_whole(on, server):
         told.extend(answering)  # keeps what came before the error
     _, state, *_ = told[-1]
     assert (texts(state, 0), texts(state, 1)) == (["Hi", "fine"], ["Hi"])
+
+
+def test_a_question_that_nobody_answers_goes_back_to_where_it_was_written(on, server):
+    state, _ = ask(on, "Hi", None, 2)
+    server.answer = lambda model, messages: [ValueError("Too long.")]
+    told = []
+    with pytest.raises(UserError, match="Too long"):
+        told.extend(on.ask(request(), "word " * 9000, *inputs(state, 2)))
+    _, state, *_ = told[-1]
+    prompt, state, *chats = on.ended("meanwhile ", state, request())
+    assert prompt["value"] == "word " * 9000 + "\n\nmeanwhile"
+    assert [message["content"] for message in chats[1]] == ["Hi", "The lamp."] == texts(state, 0) == texts(state, 1)
+    assert len(state["comparison"]["columns"][0]["conversation"]["turns"]) == 2
+    assert "value" not in on.ended("", state, request())[0]
+    server.answer = lambda model, messages: ["fine"]
+    state, _ = ask(on, "Short?", state, 2)
+    assert server.bodies()[-1]["messages"] == [
+        {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "The lamp."},
+        {"role": "user", "content": "Short?"},
+    ]  # fmt: skip
+
+
+def test_a_question_that_is_stopped_before_any_answer_goes_back_too(on, server):
+    _, state, *_ = next(on.ask(request(), "Hi", *inputs(None, 2)))
+    state |= {"busy": [0, 1], "fresh": True}
+    for column in state["comparison"]["columns"][:2]:
+        column["conversation"]["turns"][1]["content"] = ""
+    prompt, state, *chats = on.ended(None, state, request())
+    assert (prompt["value"], chats[:2], texts(state, 0)) == ("Hi", [None, None], [])
+
+
+def test_what_one_column_refused_does_not_stand_before_its_next_question(on, server):
+    server.answer = lambda model, messages: [ValueError("No.")] if len(messages) == 2 else ["fine"]
+    own = [DRAWN, ["System.", 0, 1, 16]]
+    told = []
+    with pytest.raises(UserError, match="No"):
+        told.extend(on.ask(request(), "One?", *inputs(None, 2, separate=True, own=own)))
+    state = told[-1][1]
+    assert "value" not in on.ended("", state, request())[0]  # it was answered
+    server.answer = lambda model, messages: ["fine"]
+    state, _ = ask(on, "Two?", state, 2, separate=True, own=own)
+    assert (texts(state, 0), texts(state, 1)) == (["One?", "fine", "Two?", "fine"], ["Two?", "fine"])
+    state, *_ = on.branch(event(column=1, turn=0), request(), *inputs(state, 2))
+    assert texts(state, 1) == ["One?"]  # and can still be answered
 
 
 def test_again_makes_a_branch_that_can_be_left_and_taken(on, server):
@@ -161,9 +216,9 @@ def test_stopped_answers_stay_as_far_as_they_came(on, server):
     answering.close()
     state["busy"] = [0, 1]  # the second had not begun
     state["comparison"]["columns"][1]["conversation"]["turns"][1]["content"] = ""
-    _, stopped, chat, *_ = on.ended(state, request())
-    assert stopped["busy"] == []
-    assert on.ended(stopped, request())[1:] == (gr.skip(),) * (1 + MOST_COLUMNS)
+    back, stopped, chat, *_ = on.ended("", state, request())
+    assert (stopped["busy"], "value" in back) == ([], False)
+    assert on.ended("", stopped, request())[1:] == (gr.skip(),) * (1 + MOST_COLUMNS)
     assert texts(stopped, 0)[1].startswith("word word")
     assert stopped["comparison"]["columns"][0]["conversation"]["turns"][1]["facts"]["finish"] == "stopped"
     assert texts(stopped, 1) == ["Hi"]
@@ -202,13 +257,34 @@ def test_what_a_model_thinks_first_is_folded(answer, expected):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("It costs $5 in the shop and $10", None),
+        ("$5 or $ 10, $HOME/$USER, $$y$$, 5$ or 6$", None),
+        ("from $5/$10; a \\$ and $", None),
+        ("`$x$` and\n```\n$y$\n```\n", None),
+        ("so $x^2$, ($a < b$).", r"so \(x^2\), (\(a &lt; b\))."),
+        ("for $5 you get $n$ of them", r"for $5 you get \(n\) of them"),
+    ],
+)
+def test_dollars_are_maths_only_where_they_cannot_be_prices(text, shown):
+    talked = Conversation()
+    for role in ("user", "assistant"):
+        talked.add(role, text)
+    question, answer = messages_shown(talked, "Thoughts")
+    assert question["content"] == as_text(text)
+    assert answer["content"] == (shown or as_text(text))
+    assert "$" not in [one["left"] for one in LATEX]
+
+
 # --- kept ---
 
 
 def test_a_link_opens_what_was_saved_and_a_wrong_one_opens_the_page(on, talking, toasts):
     state, _ = ask(on, "Hi <b>", None, 2, shared=["Be brief.", 0.1, 0.5, 32])
     saved = SavedHandlers(talking)
-    kept, name, listed = saved.save("", *inputs(state, 2, shared=["Be brief.", 0.1, 0.5, 32]))
+    kept, name, listed = saved.save(request(), "", *inputs(state, 2, shared=["Be brief.", 0.1, 0.5, 32]))
     saved_id = kept["comparison"]["id"]
     assert (name, listed.value) == ("Hi <b>", saved_id)
     opened = saved.land(request(comparison=saved_id))
@@ -223,6 +299,27 @@ def test_a_link_opens_what_was_saved_and_a_wrong_one_opens_the_page(on, talking,
     assert (state["comparison"]["name"], listed.choices) == ("Lamp", [("Lamp · 2", saved_id)])
     state, listed = saved.delete(saved_id, kept)
     assert (state["comparison"]["id"], listed.choices) == ("", [])
+
+
+def test_what_a_link_brought_is_saved_as_a_new_one_and_says_so(on, talking, toasts):
+    state, _ = ask(on, "Hi", None, 2)
+    saved = SavedHandlers(talking)
+    mine, *_ = saved.save(request(), "Lamp", *inputs(state, 2))
+    mine_id = mine["comparison"]["id"]
+    assert toasts == []
+    lent, *_ = saved.land(request(comparison=mine_id))
+    lent, _ = ask(on, "More?", lent, 1)
+    theirs, name, listed = saved.save(request(), "Lamp", *inputs(lent, 1))
+    assert (name, theirs["comparison"]["id"] != mine_id, listed.value) == ("Lamp (2)", True, theirs["comparison"]["id"])
+    assert "Lamp (2)" in toasts.pop()
+    assert texts(saved.open(mine_id, request())[0]) == ["Hi", "The lamp."]
+    assert texts(theirs, 1) == ["Hi", "The lamp."]  # not shown, kept all the same
+    again, *_ = saved.save(request(), "Lamp (2)", *inputs(theirs, 1))
+    assert again["comparison"]["id"] == theirs["comparison"]["id"]
+    opened, *_ = saved.open(mine_id, request())
+    saved.save(request(), "Lamp", *inputs(mine, 2))
+    assert saved.save(request(), "Lamp", *inputs(opened, 2))[1] == "Lamp (3)"
+    assert len(toasts) == 1
 
 
 def test_an_export_is_chosen_in_the_data_tab(on, talking, studio, toasts):
@@ -284,6 +381,18 @@ def test_the_menus_offer_what_can_answer_and_checkpoints_only_when_wanted(studio
     assert dict((value, label) for label, value in menu(studio, request(), checkpoints=True))[f"{done}@5"] == (
         "↳ done · step 5"
     )
+
+
+def test_jobs_of_one_name_are_told_apart(studio, new_job):
+    twins, other = [new_job("twin"), new_job("twin")], new_job("other")
+    for job in (*twins, other):
+        finish(studio, job, 5)
+    labels = {value: label for label, value in menu(studio, request(), checkpoints=True)}
+    assert len(set(labels.values())) == len(labels)
+    for job in twins:
+        assert labels[job].endswith(f" · {job[-4:]}")
+        assert labels[f"{job}@5"] == f"↳ twin · step 5 · {job[-4:]}"
+    assert other[-4:] not in labels[other]
 
 
 def test_what_a_choice_means(studio, new_job):
@@ -350,6 +459,23 @@ def test_a_list_is_asked_with_the_columns_settings(asking, server):
     assert len(asking.web.get(f"/api/playground/batches/{batch}/answers.jsonl").text.splitlines()) == 2
     assert asking.web.get("/api/playground/batches/" + "0" * 16).status_code == 400
     assert asking.web.get("/api/playground/batches/..%2f..").status_code in (404, 422)
+
+
+def test_an_empty_thought_leaves_no_tags_in_the_table():
+    assert thought_apart("<think>\n</think>\n\nA < b.") == ("", "A < b.")
+    assert thought_apart("`<think>` & a < b\n") == ("", "`<think>` & a < b\n")
+    assert thought_apart("<think>cut") == ("cut", "")
+
+
+def test_thoughts_are_apart_in_the_table_and_whole_in_the_downloads(asking, server):
+    server.answer = lambda model, messages: ["<think>a <b> `c`", "</think>\n\nSo < it.\n"]
+    batch = asking.on.run("a", *inputs(None, 1))["batch"]
+    while (told := asking.web.get(f"/api/playground/batches/{batch}").json())["running"]:
+        pass
+    (cell,) = told["rows"][0]["cells"]
+    assert (cell["thought"], cell["text"]) == ("a <b> `c`", "So < it.")
+    for ending in ("csv", "jsonl"):
+        assert "<think>a <b> `c`</think>" in asking.web.get(f"/api/playground/batches/{batch}/answers.{ending}").text
 
 
 def test_only_an_uploaded_file_of_prompts_is_taken(asking, tmp_path):

@@ -169,6 +169,7 @@ def test_the_official_client_and_raw_http_hear_the_same_streamed_or_not(lab, add
         whole = speaker.create(model=model, messages=QUESTION, **GREEDY)
         pieces = list(speaker.create(model=model, messages=QUESTION, stream=True, **GREEDY))
         raw = ask(address, model).json()
+        assert {whole.model, raw["model"], *(piece.model for piece in pieces)} == {model}
         text = whole.choices[0].message.content
         assert text
         assert text == raw["choices"][0]["message"]["content"]
@@ -188,6 +189,12 @@ def test_the_newer_words_of_the_protocol_are_understood(address, taught):
     older = ask(address, taught, [{"role": "system", "content": "be brief"}, *QUESTION], max_tokens=3)
     assert newer.json()["choices"] == older.json()["choices"]
     assert newer.json()["usage"]["completion_tokens"] <= 3
+    called = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}]}
+    silent = [ask(address, taught, [*QUESTION, {**called, **said}, *QUESTION]) for said in ({"content": None}, {})]
+    silent.append(ask(address, taught, [*QUESTION, {"role": "assistant", "content": ""}, *QUESTION]))
+    assert len({answer.json()["choices"][0]["message"]["content"] for answer in silent}) == 1
+    for silence in ({"role": "user", "content": None}, {"role": "system"}):
+        assert error_of(ask(address, taught, [silence, *QUESTION]), 400)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +226,12 @@ def test_refusals_have_openais_shape_and_status(address, pool, taught, lab):
         assert ask(address, stranger).status_code in (400, 404), stranger
     assert not pool.wanted  # nothing of that was ever to be loaded
     assert error_of(ask(address, taught, [{"role": "user", "content": " "}]), 400)["message"].startswith("The message")
+    alone = error_of(ask(address, taught, [{"role": "system", "content": "Be brief."}]), 400)
+    assert (alone["message"][:12], alone["param"]) == ("Nobody asks ", "messages")
+    long = [{"role": "user", "content": "fog " * 600}]
+    for stream in (True, False):
+        error = error_of(ask(address, taught, long, stream=stream), 400)
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     assert error_of(httpx.get(f"{address}/v1/embeddings"), 404)["code"] == "unknown_url"
     broken = httpx.post(f"{address}/v1/chat/completions", content=b"{", headers={"content-type": "application/json"})
     assert error_of(broken, 400)["code"] == "invalid_json"

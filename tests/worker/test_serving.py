@@ -181,7 +181,10 @@ def test_fields_of_other_clients_are_honoured_or_refused(server):
     parts = [
         {"role": "user", "content": [{"type": "text", "text": "what is "}, {"type": "text", "text": "question 3"}]}
     ]
-    same = {"n": 1, "user": "me", "presence_penalty": 0, "logprobs": False, "tools": None, "store": False, "stop": None}
+    same = {
+        "n": 1, "user": "me", "presence_penalty": 0, "logprobs": False, "tools": None, "store": False, "stop": None,
+        "reasoning_effort": "medium", "top_k": -1, "session_id": "x", "audio": {},
+    }  # fmt: skip
     assert server.say(messages=parts, temperature=1.0, seed=3, max_completion_tokens=12, **same) == plain
     stop = plain[3:5]
     cut = server.post(max_tokens=12, temperature=1.0, seed=3, stop=[stop]).json()["choices"][0]
@@ -190,11 +193,13 @@ def test_fields_of_other_clients_are_honoured_or_refused(server):
     for field, value in {
         "n": 2, "logprobs": True, "tools": [tool], "presence_penalty": 0.5, "logit_bias": {"5": 1}, "top_k": 5,
         "response_format": {"type": "json_object"}, "magic": 1, "stop": ["a", "b", "c", "d", "e"],
+        "reasoning_effort": "high",
     }.items():  # fmt: skip
-        error = server.post(**{field: value}).json()["error"]
+        error = server.post(**{"temperature": 1, field: value}).json()["error"]
         assert error.keys() == {"message", "hint", "type", "param", "code"}
         assert error["param"] == field, error
         assert field in error["message"]
+    assert server.say(max_tokens=4, top_k=5) == server.say(max_tokens=4)  # nothing is drawn at temperature 0
 
 
 def test_the_stream_ends_as_openais_does(server):

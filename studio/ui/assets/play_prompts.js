@@ -56,6 +56,7 @@
   function shown(cell) {
     if (cell.error) return [make("em", { class: "bad" }, cell.error)];
     const facts = [cell.tokens === null ? null : say("play_tokens", { n: S.number(cell.tokens) }), cell.finish === "length" ? word("play_finish_length") : null].filter(Boolean).join(" · ");
-    return [make("div", {}, cell.text || "…"), make("small", { class: cell.finish === "length" ? "st-finish length" : null }, facts)];
+    const thought = cell.thought ? make("details", { class: "st-thought" }, make("summary", {}, word("play_thinking")), make("div", {}, cell.thought)) : null;
+    return [...(thought ? [thought] : []), make("div", {}, cell.text || "…"), make("small", { class: cell.finish === "length" ? "st-finish length" : null }, facts)];
   }
 })();

@@ -33,7 +33,7 @@
       const answer = last !== undefined && turns[last].role === "assistant" ? turns[last] : null;
       const answering = (play.value.busy || []).includes(column) && isBusy();
       const parts = [];
-      if (answer?.facts && !answering) parts.push(factsLine(answer.facts), scores(answer.facts), meter(answer.facts));
+      if (answer?.facts && !answering) parts.push(factsLine(answer.facts), notes(answer.facts), scores(answer.facts), meter(answer.facts));
       if (path.length && !isBusy()) parts.push(branches(column, path, turns, answer?.content ? thumbs(column, path, turns) : []));
       element.replaceChildren(make("div", { class: "st-pane-facts", "data-column": column }, ...parts));
       mark();
@@ -42,8 +42,10 @@
     S.on("busy", element, draw);
     draw();
   };
+  /* What is not known, as of an answer that was stopped, is left out. */
   function factsLine(facts) {
-    const rate = facts.tokens && facts.seconds ? S.number(facts.tokens / facts.seconds, 1) : "–";
+    const rate = facts.tokens && facts.seconds ? say("play_rate", { n: S.number(facts.tokens / facts.seconds, 1) }) : "";
+    const tokens = facts.tokens === null ? "" : say("play_tokens", { n: S.number(facts.tokens) });
     const more = [
       facts.first_token_seconds === null ? null : say("play_first_token", { n: S.number(facts.first_token_seconds, 2) }),
       facts.cached_tokens ? say("play_cached", { n: S.number(facts.cached_tokens) }) : null,
@@ -51,10 +53,15 @@
     ].filter(Boolean).join("\n");
     const finish = { stop: "play_finish_stop", length: "play_finish_length", stopped: "play_finish_stopped" }[facts.finish];
     return make("p", { class: "st-facts-line", title: more || null },
-      make("span", {}, say("play_rate", { n: rate })),
-      make("span", {}, say("play_tokens", { n: S.number(facts.tokens) })),
-      make("span", { class: `st-finish ${facts.finish || ""}` }, finish ? word(finish) : facts.finish || word("play_finish_unknown")),
+      make("span", {}, rate),
+      make("span", {}, tokens),
+      make("span", { class: `st-finish ${facts.finish || ""}` }, finish ? word(finish) : facts.finish || ""),
       make("span", { class: "st-differs", role: "status" }));
+  }
+  /* In sight, not in a tooltip: a finger has none. */
+  function notes(facts) {
+    const told = (facts.notes || []).map((note) => (play.value.notes || {})[note] || note);
+    return told.length ? make("p", { class: "st-pane-note" }, told.join(" ")) : null;
   }
   /* A thumb is kept beside the arena's, and is gone from the page with it: the arena lists them. */
   const given = new Map(); // what was rated → good or bad
@@ -116,6 +123,7 @@
       const text = document.querySelector("#prompt textarea")?.value || "", column = comparison().columns[0];
       const choice = column?.choice || "base:starter";
       const said = play.path(0).map((at) => ({ role: turnsOf(0)[at].role, content: turnsOf(0)[at].content }));
+      if (said.at(-1)?.role === "user") said.pop(); // what nobody has answered is passed over by the next question
       const system = document.querySelector("#system-prompt textarea")?.value ?? column?.drawn.system ?? "";
       const messages = [...(system.trim() ? [{ role: "system", content: system }] : []), ...said, ...(text.trim() ? [{ role: "user", content: text }] : [])];
       if (!text.trim() || isBusy()) { asked = ""; return element.replaceChildren(); }

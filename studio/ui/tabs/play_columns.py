@@ -10,10 +10,10 @@ from studio.playground.conversations import MOST_COLUMNS, Drawn
 from studio.ui.i18n import word
 from studio.ui.widgets import widget
 
+# Not a single $, which stands before prices too: `panes.with_maths` writes \( and \) where it means maths.
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "$", "right": "$", "display": False},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
 LETTERS = "abcdefg"[:MOST_COLUMNS]  # columns in the page's ids

@@ -127,7 +127,7 @@ def _wire_answers(on: ChatHandlers, tab: PlaygroundTab) -> None:
         chat.clear(guarded(on.clearer(number)), tab.state, tab.state, **QUIET)
         answering.append(chat.edit(guarded(on.editor(number)), inputs, outputs, **QUIET))
     for event in answering:
-        event.then(guarded(on.ended), tab.state, outputs, **AT_ONCE)  # also when it was stopped
+        event.then(guarded(on.ended), [tab.prompt, tab.state], outputs, **AT_ONCE)  # also when it was stopped
     scoring = tab.score.click(guarded(on.score), inputs, tab.state, **{**QUIET, "show_progress": "minimal"})
     tab.state.branch(guarded(on.branch), inputs, [tab.state, *tab.chats], **QUIET)
     tab.prompt.stop(ready, None, tab.prompt, cancels=[*answering, scoring], **AT_ONCE)
