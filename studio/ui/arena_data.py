@@ -1,5 +1,6 @@
 """Votes → a data set with a note of its origin, and the training job that may follow. No Gradio in here."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,9 @@ from studio.errors import UserError
 from studio.jobs.chain import preset_for, stage_values, training_like
 from studio.jobs.earlier_jobs import CONTINUED
 from studio.jobs.presets import read_presets
+from studio.jobs.spec import build_spec
 from studio.jobs.studio import Studio
+from studio.jobs.training_data import expect, planned_steps, refer_to
 from studio.methods.objectives import OBJECTIVES as METHODS
 from studio.playground.client import BASE
 from studio.playground.contenders import base_title
@@ -17,6 +20,8 @@ from studio.playground.feedback_data import OBJECTIVES, Kind, Made, make_rows
 from studio.playground.votes import VoteStore, counting
 from studio.workspace import write_json
 
+STEPS = 40  # optimizer steps that a small set of votes is read for
+MOST_EPOCHS = 20  # after so many times there is nothing new in it
 FORMATS: dict[Kind, str] = {"preference": "preference", "kto": "unpaired_preference"}
 
 
@@ -71,13 +76,25 @@ def can_continue(studio: Studio, choice: str) -> bool:
     return view.tuner in CONTINUED and METHODS[view.objective].task_type == "CAUSAL_LM"
 
 
-def training_values(studio: Studio, kind: str, start: str) -> dict[str, Any]:
-    """Spec values for DPO (or KTO) from a job's adapter, or with a new one on "base:NAME". Raises UserError."""
+def training_values(studio: Studio, kind: str, start: str, dataset: str) -> dict[str, Any]:
+    """Spec values for DPO (or KTO) from a job's adapter, or with a new one on "base:NAME"; as many epochs as a small
+    `dataset` needs. Raises UserError."""
     if kind not in OBJECTIVES:
         raise UserError(f"There is no kind {kind[:40]!r}.", "Make the data set again.")
     objective = OBJECTIVES[kind]
     if start.startswith(f"{BASE}:"):
-        return {**read_presets()[preset_for(objective)].values(), "base_model": start.removeprefix(f"{BASE}:")}
-    if not can_continue(studio, start):
+        values = {**read_presets()[preset_for(objective)].values(), "base_model": start.removeprefix(f"{BASE}:")}
+    elif can_continue(studio, start):
+        values = stage_values(training_like(studio.store.view(start), studio.workspace), start, objective)
+    else:
         raise UserError(f"{start[:80]!r} cannot be learned on.", "Choose another one to start from.")
-    return stage_values(training_like(studio.store.view(start), studio.workspace), start, objective)
+    return values | {"num_train_epochs": _epochs(studio, values, dataset)}
+
+
+def _epochs(studio: Studio, values: dict[str, Any], dataset: str) -> float:
+    """The preset's epochs, or more where a data set is so small that they come to fewer than STEPS steps."""
+    reference = refer_to(dataset, studio.workspace).model_dump()
+    once = build_spec({**values, "dataset": reference, "num_train_epochs": 1})
+    steps = planned_steps(once, expect(once, studio.workspace).train)
+    own = build_spec(values).num_train_epochs
+    return max(own, min(MOST_EPOCHS, math.ceil(STEPS / steps)))

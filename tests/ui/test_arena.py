@@ -13,7 +13,7 @@ from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.servers import Endpoint
 from studio.jobs.studio import open_studio
-from studio.playground.votes import VoteStore
+from studio.playground.votes import Contender, VoteStore
 from studio.settings import Settings
 from studio.ui import panes
 from studio.ui.arena_data import training_values
@@ -22,7 +22,7 @@ from studio.ui.data_room import DataRoom
 from studio.ui.dataset_routes import DatasetRoutes
 from studio.ui.feedback import user_error_response
 from studio.ui.tabs.arena import filled
-from tests.conftest import instruction_rows, write_rows
+from tests.conftest import instruction_rows, preference_rows, write_rows
 from tests.ui.conftest import visitor
 
 ANSWERS = {"base": "Gulls.", "keeper": "The lamp is lit.", "plain": "Fog & <b>sea</b>."}
@@ -204,6 +204,29 @@ def test_a_data_set_gives_the_prompts_that_no_contender_has_learned(stage):
     assert not used & learned
 
 
+def test_contenders_of_which_nobody_knows_what_they_learned_are_named(stage):
+    """An imported adapter, and a job whose first stage was deleted: what is known of it is left out all the same."""
+    from studio.jobs.spec import build_spec
+    from studio.playground.held_out import held_out_prompts
+
+    spec = stage.studio.store.view(stage.jobs["keeper"]).spec
+    later = stage.studio.store.create(build_spec({**spec.model_dump(), "start_from": "deleted-00000000"}))
+    choices = ("imported-00000000", later, "base:starter", f"base:{stage.studio.workspace.job(later) / names.MODEL}")
+
+    def told(*some):
+        contenders = [Contender(choice=one, name=one[:12], base_model="starter") for one in some]
+        found = held_out_prompts(stage.studio, stage.data, contenders)
+        return len(found.prompts), found.unknown
+
+    try:
+        assert told(choices[0]) == (6, ["imported-000"])
+        assert told(later) == (2, [later[:12]])
+        assert told("base:starter") == (6, [])
+        assert told(choices[3])[0] == 2  # a whole model that a job made learned what the job did
+    finally:
+        stage.studio.workspace.discard(stage.studio.workspace.job(later))
+
+
 def trained(stage):
     from studio.jobs.training_data import gather
 
@@ -264,11 +287,12 @@ def check_train_form(stage, made):
         form = train.build(stage.studio).form
     assert isinstance(form, OptionForm)
     for kind, objective in (("preference", "dpo"), ("kto", "kto")):
-        values = training_values(stage.studio, kind, stage.jobs["keeper"])
-        dataset, base, mode, preset, *rest = filled(
+        values = training_values(stage.studio, kind, stage.jobs["keeper"], made["dataset"])
+        dataset, base, mode, task, preset, *rest = filled(
             stage.studio, form, values, made["dataset"], SimpleNamespace(headers={})
         )
         assert (dataset.value, base.value, mode) == (made["dataset"], str(stage.model), "advanced")
+        assert task == "alignment"  # the simple form asks "What should it learn?"
         assert rest[:2] == [objective, "lora"]
         controls = rest[3 : 3 + len(form.options)]
         start = next(one for option, one in zip(form.options, controls, strict=True) if option.key == "start_from")
@@ -279,12 +303,26 @@ def check_train_form(stage, made):
     assert spec_of(stage.studio, [], wished, ()).objective.name == objective
 
 
+@pytest.mark.parametrize(("rows", "steps", "epochs"), [(3, 20, 20), (10, 42, 14), (400, 90, 1)])
+def test_a_small_set_of_votes_is_read_so_often_that_something_is_learned(stage, tmp_path, rows, steps, epochs):
+    from studio.data.isolation import import_file
+    from studio.jobs.spec import build_spec
+    from studio.jobs.training_data import expect, planned_steps, refer_to
+
+    file = write_rows(tmp_path / "votes.jsonl", preference_rows(rows))
+    data = import_file(file, stage.studio.workspace).record.id
+    values = training_values(stage.studio, "preference", stage.jobs["keeper"], data)
+    assert values["num_train_epochs"] == epochs
+    spec = build_spec({**values, "dataset": refer_to(data, stage.studio.workspace).model_dump()})
+    assert planned_steps(spec, expect(spec, stage.studio.workspace).train) == steps
+
+
 def test_only_what_may_be_learned_on_can_be_started_from(stage):
     with pytest.raises(UserError, match="learned on"):
-        training_values(stage.studio, "preference", "../../etc")
+        training_values(stage.studio, "preference", "../../etc", stage.data)
     with pytest.raises(UserError, match="no kind"):
-        training_values(stage.studio, "sft", stage.jobs["keeper"])
-    values = training_values(stage.studio, "kto", "base:starter")
+        training_values(stage.studio, "sft", stage.jobs["keeper"], stage.data)
+    values = training_values(stage.studio, "kto", "base:starter", stage.data)
     assert (values["base_model"], values.get("start_from", "")) == ("starter", "")
 
 
