@@ -13,6 +13,7 @@ from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.servers import Endpoint
 from studio.jobs.studio import open_studio
+from studio.playground.client import Chunk
 from studio.playground.votes import Contender, VoteStore
 from studio.settings import Settings
 from studio.ui import panes
@@ -26,6 +27,7 @@ from tests.conftest import instruction_rows, preference_rows, write_rows
 from tests.ui.conftest import visitor
 
 ANSWERS = {"base": "Gulls.", "keeper": "The lamp is lit.", "plain": "Fog & <b>sea</b>."}
+ENDS = {}
 NAMES = {"keeper": "Keeper of the lamp", "plain": "Plain talker"}
 
 
@@ -50,7 +52,8 @@ class Speaking:
 
     def answer(self, model, messages, settings):
         for text in self.stream(model, messages, settings):
-            yield SimpleNamespace(text=text, finish=None, usage=None, studio=None)
+            yield Chunk(text)
+        yield Chunk("", finish=ENDS.get(model.split("-")[0], "stop"))
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,17 @@ def test_a_round_that_was_left_stops_and_takes_no_vote(stage):
     assert voted(stage, seen).status_code == 400
 
 
+def test_how_an_answer_ended_is_told_and_kept(stage, monkeypatch):
+    monkeypatch.setitem(ENDS, "plain", "length")
+    seen = opened(stage)
+    keeper = winner(seen)
+    assert seen["finish"] == {side: "stop" if side == keeper else "length" for side in ("left", "right")}
+    voted(stage, seen, keeper)
+    kept = VoteStore(stage.studio.workspace.votes).read().ballots[seen["round"]].vote
+    assert {kept.left.finish, kept.right.finish} == {"stop", "length"}
+    assert kept.shown(keeper).finish == "stop"
+
+
 def test_an_error_ends_the_round(stage, monkeypatch):
     monkeypatch.setitem(ANSWERS, "plain", UserError("Too long.", "Shorten it."))
     seen = opened(stage)
@@ -254,11 +268,14 @@ def test_votes_become_a_data_set_and_the_form_of_the_job_that_follows(stage):
     for outcome in ("", "", "tie", "both_bad"):
         seen = opened(stage)
         better = winner(seen)
-        voted(stage, seen, outcome or better, rewritten={better: "The lamp, always."} if not outcome else {})
+        voted(stage, seen, outcome or better)
         if not outcome:
+            url = f"/api/arena/rounds/{seen['round']}"
             for side, good in ((better, True), ("left" if better == "right" else "right", False)):
-                url = f"/api/arena/rounds/{seen['round']}/thumb"
-                assert stage.asked.post(url, json={"voter": "ann", "side": side, "good": good}).status_code == 200
+                signed = {"voter": "ann", "side": side}
+                assert stage.asked.post(f"{url}/thumb", json={**signed, "good": good}).status_code == 200
+            mended = {"voter": "ann", "side": better, "text": "The lamp, always."}
+            assert stage.asked.post(f"{url}/rewrite", json=mended).status_code == 200
     made = stage.asked.post("/api/arena/data", json={"kind": "preference"}).json()
     assert (made["rows"], made["left_out"], made["rewritten"]) == (2, {"tie": 1, "both_bad": 1}, 2)
     assert made["starts"][0] == {"start": stage.jobs["keeper"], "name": made["starts"][0]["name"], "preferred": 2}

@@ -19,6 +19,7 @@ from studio.ui.widgets import widget
 
 TASK: Task = "alignment"  # what votes teach, as the simple form asks for it
 
+
 def build() -> gr.HTML:
     """Layout: the widget draws everything; its events fill the Train tab and open the Data tab."""
     return widget("arena", elem_id="arena", events=["train_votes", "open_votes"])
@@ -43,7 +44,7 @@ class ArenaHandlers:
 
 
 def filled(studio: Studio, form: OptionForm, values: dict[str, Any], dataset: str, request: gr.Request) -> list[Any]:
-    """(data set, base model, mode, task, preset, objective, tuner, about, *controls, *columns, tabs) for spec values."""
+    """(data set, base model, mode, task, preset, objective, tuner, about, *controls, *columns, tabs) of a spec."""
     objective, tuner = values["objective"]["name"], values["tuner"]["name"]
     preset = preset_for(objective) or ADVICE
     updates = value_updates(form, values)
