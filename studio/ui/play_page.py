@@ -1,5 +1,6 @@
 """What the page's parts hold ↔ a comparison: the values of all controls in, their updates out. No events in here."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from studio.ui.panes import Turn, as_text, folded
 
 DRAWN = tuple(Drawn.model_fields)  # the order of the controls
 Choices = list[tuple[str, str]]
+TOLD_APART_BY = 4  # letters of an id
 
 
 @dataclass
@@ -103,9 +105,17 @@ def messages_shown(conversation: Conversation, title: str) -> list[Turn] | None:
 
 
 def menu(studio: Studio, request: gr.Request | None, *, checkpoints: bool = False) -> Choices:
-    """(label, choice) of everything that can answer; a job's checkpoints are indented under it."""
+    """(label, choice) of everything that can answer; a job's checkpoints are indented under it.
+
+    Jobs may have the same name: what would look the same ends with the last letters of the job's id.
+    """
     here = [(_label(one, request), one.choice) for one in speakers(studio, checkpoints=checkpoints)]
-    return here + [(f"{one.name} · {say('play_remote', request)}", one.id) for one in remote_models(studio)]
+    here += [(f"{one.name} · {say('play_remote', request)}", one.id) for one in remote_models(studio)]
+    seen = Counter(label for label, _ in here)
+    return [
+        (label if seen[label] == 1 else f"{label} · {choice.partition('@')[0][-TOLD_APART_BY:]}", choice)
+        for label, choice in here
+    ]
 
 
 def _label(one: Speaker, request: gr.Request | None) -> str:

@@ -1,6 +1,7 @@
 """The Arena's answers without a browser: what it tells before a vote, who may vote, and what becomes of the votes."""
 
 import json
+import shutil
 import threading
 import time
 from types import SimpleNamespace
@@ -155,6 +156,20 @@ def test_the_whole_page_has_the_tab_and_answers_it(site):
     assert [one["choice"] for one in told["contenders"]][0] == "base:starter"
     (arena,) = [one for one in site.blocks.config["components"] if one["props"].get("elem_id") == "arena"]
     assert arena["props"].get("value") is None
+
+
+def test_contenders_of_one_name_are_told_apart(stage):
+    twin = stage.studio.workspace.job("keeper-1111abcd")
+    shutil.copytree(stage.studio.workspace.job(stage.jobs["keeper"]), twin)
+    try:
+        told = {one["choice"]: one["name"] for one in stage.asked.get("/api/arena/menus").json()["contenders"]}
+        assert (told["keeper-00000000"][-4:], told[twin.name][-4:]) == ("0000", "abcd")
+        seen = opened(stage, twin.name, stage.jobs["keeper"])
+        assert "abcd" not in json.dumps(seen)
+        names_told = [one["name"][-4:] for one in voted(stage, seen).json()["revealed"].values()]
+        assert sorted(names_told) == ["0000", "abcd"]
+    finally:
+        shutil.rmtree(twin)
 
 
 def test_forged_rounds_second_votes_and_votes_too_early_are_refused(stage, monkeypatch):

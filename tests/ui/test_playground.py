@@ -286,6 +286,18 @@ def test_the_menus_offer_what_can_answer_and_checkpoints_only_when_wanted(studio
     )
 
 
+def test_jobs_of_one_name_are_told_apart(studio, new_job):
+    twins, other = [new_job("twin"), new_job("twin")], new_job("other")
+    for job in (*twins, other):
+        finish(studio, job, 5)
+    labels = {value: label for label, value in menu(studio, request(), checkpoints=True)}
+    assert len(set(labels.values())) == len(labels)
+    for job in twins:
+        assert labels[job].endswith(f" · {job[-4:]}")
+        assert labels[f"{job}@5"] == f"↳ twin · step 5 · {job[-4:]}"
+    assert other[-4:] not in labels[other]
+
+
 def test_what_a_choice_means(studio, new_job):
     job = new_job("done", base_model="org/model")
     finish(studio, job, 5)
