@@ -11,20 +11,24 @@ import pytest
 from fastapi import FastAPI
 
 from studio import workspace as names
+from studio.adapters.record import AdapterRecord, ImportSource
 from studio.errors import UserError
 from studio.jobs.servers import Endpoint
 from studio.jobs.studio import open_studio
 from studio.playground.client import Chunk
-from studio.playground.votes import Contender, VoteStore
+from studio.playground.feedback_data import make_rows
+from studio.playground.votes import Contender, Shown, Vote, VoteStore
 from studio.settings import Settings
 from studio.ui import panes
-from studio.ui.arena_data import training_values
+from studio.ui.arena_data import only_answer, starts, training_values
 from studio.ui.arena_routes import ArenaRoutes
 from studio.ui.data_room import DataRoom
 from studio.ui.dataset_routes import DatasetRoutes
 from studio.ui.feedback import user_error_response
+from studio.ui.menus import job_menu
 from studio.ui.tabs.arena import filled
 from tests.conftest import instruction_rows, preference_rows, write_rows
+from tests.jobs.adapter_files import matrices, write_adapter
 from tests.ui.conftest import visitor
 
 ANSWERS = {"base": "Gulls.", "keeper": "The lamp is lit.", "plain": "Fog & <b>sea</b>."}
@@ -333,6 +337,51 @@ def check_train_form(stage, made):
         assert isinstance(rest[-1], gr.Tabs)
     wished = Wish(base.value, made["dataset"], preset=preset, objective=objective)
     assert spec_of(stage.studio, [], wished, ()).objective.name == objective
+
+
+@pytest.fixture
+def imported(stage):
+    """An imported LoRA adapter of r 4 that changes q and v; its id."""
+    model = {"base_model": str(stage.model), "base_fingerprint": "abc", "chat_template": "model"}
+    home = stage.studio.workspace.adapter("lent-00000000")
+    tensors = matrices(1)
+    write_adapter(home / names.ADAPTER, tensors, {**model, "objective": "sft", "tuner": "lora"})
+    record = AdapterRecord(
+        id=home.name, name="Lent", base_model=str(stage.model), source=ImportSource(kind="upload", name="lent"),
+        created="2026-01-01T00:00:00+00:00", tuner="lora", files=[], bytes=1,
+    )  # fmt: skip
+    (home / "record.json").write_text(record.model_dump_json())
+    (stage.model / "config.json").write_text('{"model_type": "llama"}')
+    yield home.name
+    shutil.rmtree(home)
+    (stage.model / "config.json").write_text("{}")
+
+
+def test_an_imported_winner_can_be_started_from(stage, imported):
+    store = VoteStore(stage.studio.workspace.votes)
+    prompt = [{"role": "user", "content": "Who?"}]
+    shown = [
+        Shown(contender=Contender(choice=choice, name=choice, base_model=str(stage.model)), answer=choice)
+        for choice in (imported, f"base:{stage.model}")
+    ]
+    store.cast(
+        Vote(round="lent", voter="ann", prompt=prompt, settings={}, left=shown[0], right=shown[1], outcome="left")
+    )
+    offered = [one["start"] for one in starts(stage.studio, store, make_rows("preference", store.read()))]
+    assert imported in offered
+    assert only_answer(stage.studio, store, make_rows("preference", store.read())) == []
+    values = training_values(stage.studio, "preference", imported, stage.data)
+    assert (values["start_from"], values["base_model"]) == (imported, str(stage.model))
+    assert (values["tuner"]["r"], values["tuner"]["target_modules"]) == (4, "q_v")
+    menu = job_menu(stage.studio, "start_from", None, "none", chosen=imported)
+    assert menu.value == imported
+    assert imported in [value for _, value in menu.choices]
+    assert imported in [value for _, value in job_menu(stage.studio, "start_from", imported, "none").choices]
+    config = stage.studio.workspace.adapter(imported) / names.ADAPTER / "adapter_config.json"
+    config.write_text(config.read_text().replace('"r": 4', '"r": 4, "rank_pattern": {"q_proj": 8}'))
+    made = make_rows("preference", store.read())
+    assert imported not in [one["start"] for one in starts(stage.studio, store, made)]
+    assert only_answer(stage.studio, store, made) == [imported]
 
 
 @pytest.mark.parametrize(("rows", "steps", "epochs"), [(3, 20, 20), (10, 42, 14), (400, 90, 1)])

@@ -179,7 +179,7 @@ def _head(
     ]
     peft = f"from peft import {', '.join(names)}\n" if names else ""
     trl = f"from {objective.module} import {objective.config}, {objective.trainer}\n" if objective.module else ""
-    begun = f"\nBegins with the adapter of the job {_quoted(spec.start_from)}: {START}/{WEIGHTS}."
+    begun = f"\nBegins with the adapter of {_quoted(spec.start_from)}: {START}/{WEIGHTS}."
     begins = begun if continues else ""
     return f'''"""{_quoted(spec.name or "a job")}: {what}. Made by the Fine-tuning Studio; it needs nothing of it.
 
