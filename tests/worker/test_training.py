@@ -303,7 +303,7 @@ def test_a_share_of_warm_up_is_rounded_down(lab):
 @pytest.mark.parametrize("preset", ["lora", "dpo"])
 def test_a_length_that_leaves_nothing_to_learn_is_refused(lab, preset):
     folder = lab.folder(lab.spec(preset, max_length=8))
-    with pytest.raises(UserError, match="max_length 8 no example keeps a token") as caught:
+    with pytest.raises(UserError, match="max_length 8 cuts off the whole answer, in every") as caught:
         train_in(folder)
     assert "Raise max length" in caught.value.hint
     assert not (folder / names.CHECKPOINTS).exists()
