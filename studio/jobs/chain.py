@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from studio.jobs.earlier_jobs import CONTINUED, learnable_options
+from studio.jobs.earlier_jobs import CONTINUED, is_imported, learnable_options, start_of
 from studio.jobs.presets import PLACEHOLDER_DATASET, read_presets
 from studio.jobs.spec import MergeSpec, TrainSpec, build_spec
 from studio.jobs.store import JobStore, JobView
@@ -43,14 +43,30 @@ def training_like(view: JobView, workspace: Workspace) -> TrainSpec:
     """The spec of a job; for a merge, that of a job whose result could be learned on in the same way."""
     if not isinstance(view.spec, MergeSpec):
         return view.spec
-    values = {
-        "dataset": PLACEHOLDER_DATASET,
-        "base_model": view.spec.base_model,
-        "chat_template": view.spec.chat_template,
-        "objective": {"name": view.objective},
-        "tuner": learnable_options(view.id, workspace),
-    }
-    return build_spec(values)
+    merge = view.spec
+    known = {"base_model": merge.base_model, "chat_template": merge.chat_template, "objective": view.objective}
+    return _like(known, learnable_options(view.id, workspace))
+
+
+def _like(origin: dict[str, Any], tuner: dict[str, Any]) -> TrainSpec:
+    return build_spec(
+        {
+            "dataset": PLACEHOLDER_DATASET,
+            "base_model": origin["base_model"],
+            "chat_template": origin["chat_template"],
+            "objective": {"name": origin["objective"]},
+            "tuner": tuner,
+        }
+    )
+
+
+def training_from(name: str, store: JobStore) -> TrainSpec:
+    """The spec of a job that could have left what `name` means: a job, JOB@STEP or an imported adapter."""
+    workspace = store.workspace
+    if not is_imported(name, workspace):
+        return training_like(store.view(name.partition("@")[0]), workspace)
+    _, origin = start_of(name, workspace)
+    return _like(origin, learnable_options(name, workspace))
 
 
 def stage_values(earlier: TrainSpec, job: str, objective: str) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 from studio import workspace as names
 from studio.base_models import fingerprint, model_folder
 from studio.errors import UserError
-from studio.jobs.earlier_jobs import tuner_options_of
-from studio.jobs.spec import TrainSpec, read_job_spec
+from studio.jobs.spec import JobSpec, TrainSpec, read_job_spec
 from studio.methods.tuners import TUNERS
 from studio.workspace import Workspace, read_json
 
@@ -137,6 +136,14 @@ def read_source(name: str, workspace: Workspace) -> Source:
         options=tuner_options_of(spec, origin),
         quantization=spec.quantization if isinstance(spec, TrainSpec) else "none",
     )
+
+
+def tuner_options_of(spec: JobSpec | None, origin: dict[str, Any]) -> dict[str, Any] | None:
+    """The tuner's options that an adapter has: its job's, or noted with it (a merge's); None where nobody knows."""
+    if isinstance(spec, TrainSpec):
+        return spec.tuner.model_dump()
+    known = origin.get("tuner_options")
+    return dict(known) if isinstance(known, dict) else None
 
 
 def mergeable(workspace: Workspace) -> list[str]:

@@ -62,7 +62,8 @@ class _Identity(Strict):
         max_length=80,
         title="Continue from",
         description="A finished job whose adapter (of the same base model and tuner options) or whole model is learned "
-        "on: the stage before. Empty: begin with the base model.",
+        "on: the stage before. JOB@STEP for one of its checkpoints, or an imported LoRA adapter. Empty: begin with the "
+        "base model.",
     )
     dataset: DatasetReference
     objective: ObjectiveOptions = SFTOptions()

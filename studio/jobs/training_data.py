@@ -17,6 +17,8 @@ from studio.jobs.training_options import DatasetReference, Strict
 from studio.methods.objectives import OBJECTIVES
 from studio.workspace import Workspace
 
+FEW_STEPS = 10  # optimizer steps; with fewer the learning rate has fallen again before much is learned
+
 
 class UsedDataset(DatasetReference):
     """A data set that a job used; `rows` is how many examples it has."""
@@ -157,3 +159,8 @@ def planned_steps(spec: TrainSpec, examples: int) -> int:
     batch = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
     rows = examples // together * together * times
     return max(1, math.ceil(-(-rows // batch) * spec.num_train_epochs))
+
+
+def teaches_little(spec: TrainSpec, steps: int) -> bool:
+    """Whether a job makes too few optimizer steps to learn much, without having been asked for just so many."""
+    return spec.max_steps <= 0 and steps < FEW_STEPS

@@ -152,7 +152,8 @@ class LearningOptions(Strict):
         ge=0,
         le=100_000,
         title="Warm-up",
-        description="Steps until the full learning rate is reached; a number below 1 is a share of all steps.",
+        description="Steps until the full learning rate is reached; a number below 1 is a share of all steps, rounded "
+        "down.",
     )
     weight_decay: float = Field(
         default=0.0,

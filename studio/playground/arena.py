@@ -7,17 +7,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from studio.errors import UserError
 from studio.playground.client import Settings
-from studio.playground.votes import SIDES, Contender, Outcome, Prompt, Shown, Side, Vote, VoteStore
+from studio.playground.votes import LONGEST_FINISH, SIDES, Contender, Outcome, Prompt, Shown, Side, Vote, VoteStore
 
 MOST_KEPT = 500  # rounds; the oldest is forgotten
 MOST_ANSWERING = 12  # at once, of all voters
 PATIENCE = 90.0  # seconds: a round that nobody looked at for so long stops answering
 State = Literal["answering", "ready", "failed", "stopped", "voted"]
-Answers = Iterator[tuple[str, str]]
+
+
+class Said(NamedTuple):
+    """An answer so far, and how it ended ("stop", "length"; empty: not yet, or nobody said)."""
+
+    text: str
+    finish: str = ""
+
+
+Answers = Iterator[tuple[Said, Said]]
 """The left and the right answer as they grow; closing it stops them."""
 
 
@@ -31,7 +40,7 @@ class Round:
     dataset: str
     settings: Settings
     pair: tuple[Contender, Contender]
-    answers: tuple[str, str] = ("", "")
+    answers: tuple[Said, Said] = (Said(""), Said(""))
     looked: float = field(default_factory=time.monotonic)
     left: threading.Event = field(default_factory=threading.Event)
     voted: bool = False
@@ -89,7 +98,7 @@ class Arena:
         return one.id
 
     def look(self, round_id: str, voter: str) -> dict[str, Any]:
-        """What the voter may see: prompt, state, both answers, and not who gave them, until there is a vote.
+        """What the voter may see: prompt, state, both answers and how they ended; who gave them only after the vote.
 
         Of a round that failed, the error: nobody can vote on it any more. Raises UserError for an id that is not known.
         """
@@ -97,7 +106,8 @@ class Arena:
         one.looked = time.monotonic()
         state = one.state()
         told: dict[str, Any] = {"round": one.id, "state": state, "prompt": one.prompt}
-        told |= dict(zip(SIDES, one.answers, strict=True))
+        told |= {side: said.text for side, said in zip(SIDES, one.answers, strict=True)}
+        told["finish"] = {side: said.finish for side, said in zip(SIDES, one.answers, strict=True)}
         if state == "failed":
             assert one.work is not None
             error = one.work.exception()
@@ -147,8 +157,13 @@ def revealed(pair: tuple[Contender, Contender]) -> dict[str, Any]:
 def vote_of(one: Round, outcome: Outcome, rewritten: dict[Side, str]) -> Vote:
     """A round's vote as it is kept. A text that says the same as the answer is no rewriting."""
     shown = {
-        side: Shown(contender=contender, answer=answer, rewritten=_other(rewritten.get(side, ""), answer))
-        for side, contender, answer in zip(SIDES, one.pair, one.answers, strict=True)
+        side: Shown(
+            contender=contender,
+            answer=said.text,
+            finish=said.finish[:LONGEST_FINISH],
+            rewritten=_other(rewritten.get(side, ""), said.text),
+        )
+        for side, contender, said in zip(SIDES, one.pair, one.answers, strict=True)
     }
     return Vote(
         round=one.id,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from studio.data.examples import Message
 from studio.errors import UserError
 from studio.playground.client import Chunk, Settings
+from studio.playground.votes import CUT
 
 MOST_COLUMNS = 7  # the base and six adapters
 MOST_TURNS = 4000  # in all branches of one conversation
@@ -238,12 +239,16 @@ def _whole(told: Mapping[str, Any], key: str) -> int | None:
 
 
 def export_rows(comparisons: list[Comparison]) -> list[dict[str, Any]]:
-    """Rows of a `messages` data set: what each column shows up to its last answer; columns without one are left out."""
+    """Rows of a `messages` data set: what each column shows up to its last whole answer; columns without one are left
+    out. An answer before it that was cut or stopped is read and not learned."""
     rows = []
     for comparison in comparisons:
         for column in comparison.visible:
             messages = column.conversation.messages(column.drawn.system)
-            while messages and messages[-1]["role"] != "assistant":
+            for message, turn in zip(reversed(messages), reversed(column.conversation.shown()), strict=False):
+                if turn.facts is not None and turn.facts.finish in CUT:
+                    message["weight"] = 0
+            while messages and (messages[-1]["role"] != "assistant" or "weight" in messages[-1]):
                 messages.pop()
             if messages:
                 rows.append({"messages": messages})

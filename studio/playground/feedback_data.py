@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from studio.data.examples import assistant
 from studio.errors import UserError
-from studio.playground.votes import Ballot, Counted, Side, counting
+from studio.playground.votes import CUT, Ballot, Counted, Side, counting
 
 Kind = Literal["preference", "kto"]
 OBJECTIVES: dict[str, str] = {"preference": "dpo", "kto": "kto"}
@@ -43,7 +43,8 @@ def preference_rows(counted: Counted) -> Made:
     """{prompt, chosen, rejected} of every vote for one side; the chosen answer as the voter rewrote it, if so.
 
     Ties and "both bad" say nothing about which is better and are left out, as are pairs that have the same text on
-    both sides or none on one.
+    both sides or none on one, and those whose better answer is cut: nobody shall learn to end in the middle. A worse
+    answer may be cut: that it ends there is no less wrong than the rest of it.
     """
     rows, rounds, left_out, preferred, rewritten = [], [], Counter[str](), Counter[str](), 0
     for ballot in counting(counted):
@@ -53,7 +54,7 @@ def preference_rows(counted: Counted) -> Made:
             continue
         winner: Side = "left" if outcome == "left" else "right"
         chosen, rejected = _pair(ballot, winner)
-        reason = "empty" if not chosen or not rejected else "same" if chosen == rejected else ""
+        reason = _flaw(ballot, winner, chosen, rejected)
         if reason:
             left_out[reason] += 1
             continue
@@ -65,14 +66,15 @@ def preference_rows(counted: Counted) -> Made:
 
 
 def kto_rows(counted: Counted) -> Made:
-    """{prompt, completion, label} of every thumb that was not taken back."""
+    """{prompt, completion, label} of every thumb that was not taken back; good answers that are cut are left out."""
     rows, rounds, left_out, preferred = [], [], Counter[str](), Counter[str]()
     for thumb in counted.thumbs.values():
         answer = thumb.shown.answer
         if thumb.good is None:
             continue
-        if answer.strip() in NOTHING:
-            left_out["empty"] += 1
+        reason = "empty" if answer.strip() in NOTHING else "cut" if thumb.good and thumb.shown.finish in CUT else ""
+        if reason:
+            left_out[reason] += 1
             continue
         rows.append({"prompt": thumb.prompt, "completion": [assistant(answer)], "label": thumb.good})
         rounds.append(thumb.round)
@@ -92,6 +94,15 @@ def make_rows(kind: str, counted: Counted) -> Made:
         hint = "Vote for the left or the right answer." if kind == "preference" else "Give some answers a thumb."
         raise UserError(f"No vote makes a {kind} row yet.", f"{hint} Ties and “both bad” make none.")
     return made
+
+
+def _flaw(ballot: Ballot, winner: Side, chosen: str, rejected: str) -> str:
+    """Why a pair cannot be learned from, empty when it can."""
+    if not chosen or not rejected:
+        return "empty"
+    if chosen == rejected:
+        return "same"
+    return "cut" if ballot.vote.shown(winner).finish in CUT and not ballot.is_rewritten(winner) else ""
 
 
 def _pair(ballot: Ballot, winner: Side) -> tuple[str, str]:

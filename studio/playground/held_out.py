@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from studio.data.audit.reading import digest_of, prompt_and_answers
 from studio.data.dataset import read_record, verified_examples
@@ -46,9 +47,9 @@ def held_out_prompts(studio: Studio, dataset_id: str, contenders: list[Contender
         raise UserError(f"{record.name} has no prompts that can be asked.", "Choose another one, or type prompts.")
     learned, unknown = set[int](), []
     for contender in contenders:
-        try:
-            learned |= _learned_by(studio, contender)
-        except UserError:  # a job or a data set was deleted, or the adapter came from elsewhere: said in the page
+        prompts, whole = _learned_by(studio, contender)
+        learned |= prompts
+        if not whole:  # a job or a data set was deleted, or the adapter came from elsewhere: said in the page
             unknown.append(contender.name)
     return HeldOut([prompt for digest, prompt in found.items() if digest not in learned], len(found), unknown)
 
@@ -69,23 +70,36 @@ def _is_plain(message: Message) -> bool:
     return message["role"] in SPOKEN and bool(message["content"].strip()) and "tool_calls" not in message
 
 
-def _learned_by(studio: Studio, contender: Contender) -> set[int]:
-    """The digests of the prompts that a contender's job, and the jobs before it, were trained on. Raises UserError."""
-    if contender.choice.startswith(f"{BASE}:"):
-        return set()
-    learned, waiting, seen = set[int](), [contender.choice], set[str]()
+def _learned_by(studio: Studio, contender: Contender) -> tuple[set[int], bool]:
+    """(digests of the prompts that a contender's job, and the jobs before it, were trained on, whether these are all).
+
+    What the makers of a base model trained it on nobody knows; it counts as nothing.
+    """
+    own, name = contender.choice.startswith(f"{BASE}:"), contender.choice.removeprefix(f"{BASE}:")
+    learned, whole, seen = set[int](), True, set[str]()
+    waiting = [_maker(studio, name) if own else name]
     while waiting:
         job = waiting.pop().partition("@")[0]
-        if not job or job in seen or job not in studio.store.ids():
-            continue  # an imported adapter does not say what it was trained on
+        if not job or job in seen:
+            continue
         seen.add(job)
-        spec = studio.store.view(job).spec
-        if isinstance(spec, TrainSpec):
-            learned |= _trained_on(studio, spec)
-            waiting.append(spec.start_from)
-        else:
-            waiting += [source.adapter for source in spec.sources]
-    return learned
+        try:
+            spec = studio.store.view(job).spec
+            waiting.append(_maker(studio, spec.base_model))
+            if isinstance(spec, TrainSpec):
+                waiting.append(spec.start_from)
+                learned |= _trained_on(studio, spec)
+            else:
+                waiting += [source.adapter for source in spec.sources]
+        except UserError:  # an imported adapter does not say what it was trained on
+            whole = False
+    return learned, whole
+
+
+def _maker(studio: Studio, base_model: str) -> str:
+    """The job that made a base model; empty for one that came from elsewhere."""
+    folder = Path(base_model)
+    return folder.parent.name if folder.parent.parent.absolute() == studio.workspace.jobs.absolute() else ""
 
 
 def _trained_on(studio: Studio, spec: TrainSpec) -> set[int]:

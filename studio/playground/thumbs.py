@@ -21,8 +21,10 @@ def rate_answer(
     settings: Settings,
     voter: str,
     good: bool | None,
+    finish: str = "",
 ) -> None:
-    """Keep a thumb for `answer`, which `choice` (called `name` in the menu) gave to the messages `prompt`.
+    """Keep a thumb for `answer`, which `choice` (called `name` in the menu) gave to the messages `prompt`; `finish`
+    says how it ended.
 
     A second thumb of the same voter for the same answer takes the place of the first; None takes it back. Raises
     UserError when the choice cannot answer, or the voter has no name.
@@ -34,7 +36,7 @@ def rate_answer(
             voter=voter_name(voter),
             prompt=[dict(message) for message in prompt],
             settings=asdict(settings),
-            shown=Shown(contender=contender_of(studio, choice, name), answer=answer),
+            shown=Shown(contender=contender_of(studio, choice, name), answer=answer, finish=finish),
             good=good,
         )
     )

@@ -17,7 +17,8 @@ from studio.errors import UserError
 Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
 Outcome = Literal["left", "right", "tie", "both_bad"]
-LONGEST_NAME, LONGEST_TEXT = 40, 100_000  # characters
+LONGEST_NAME, LONGEST_TEXT, LONGEST_FINISH = 40, 100_000, 40  # characters
+CUT = ("length", "stopped")  # how an answer ended that is not whole: at max_tokens, or because somebody stopped it
 Prompt = list[dict[str, Any]]
 """The messages before the answer, the last of them the user's."""
 
@@ -42,10 +43,15 @@ class Contender(_Line):
 
 
 class Shown(_Line):
-    """One of the two answers, and what the voter made of it (empty: nothing)."""
+    """One of the two answers, and what the voter made of it (empty: nothing).
+
+    `finish`: what the server said about its end ("stop", "length"); empty when it said nothing, or before that was
+    kept.
+    """
 
     contender: Contender
     answer: str
+    finish: str = Field(default="", max_length=LONGEST_FINISH)
     rewritten: str = Field(default="", max_length=LONGEST_TEXT)
 
 
@@ -115,6 +121,10 @@ class Ballot:
         shown = self.vote.shown(side)
         return self.rewritten.get(side, shown.rewritten) or shown.answer
 
+    def is_rewritten(self, side: Side) -> bool:
+        """Whether the voter wrote something else in an answer's place."""
+        return self.text(side).strip() != self.vote.shown(side).answer.strip()
+
 
 @dataclass
 class Counted:
@@ -182,8 +192,14 @@ class VoteStore:
         self._append(thumb)
 
     def rate_shown(self, round_id: str, voter: str, side: Side, good: bool | None) -> None:
-        """Keep a thumb for an answer of a round that has this voter's vote. Raises UserError."""
-        vote = self._own(round_id, voter).vote
+        """Keep a thumb for an answer of a round that has this voter's vote. Raises UserError.
+
+        A thumb is for what the contender wrote: once that was rewritten it can only be taken back.
+        """
+        ballot = self._own(round_id, voter)
+        if good is not None and ballot.is_rewritten(side):
+            raise UserError("That answer was rewritten: a thumb would be for the one before.", "Rate another answer.")
+        vote = ballot.vote
         same = {"prompt": vote.prompt, "dataset": vote.dataset, "settings": vote.settings}
         self.rate(Thumb(round=round_id, voter=voter, side=side, shown=vote.shown(side), good=good, **same))
 

@@ -33,7 +33,7 @@ class RoundWish(Signed):
     system: str = Field(default="", max_length=LONGEST_PROMPT)
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.9, ge=0.05, le=1)
-    max_tokens: int = Field(default=128, ge=1, le=2048)
+    max_tokens: int = Field(default=256, ge=1, le=2048)
 
     def settings(self) -> Settings:
         return Settings(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)

@@ -14,12 +14,12 @@ from studio.data.examples import Message, system, user
 from studio.data.snapshots import read_current
 from studio.errors import UserError
 from studio.jobs.studio import Studio
-from studio.playground.arena import Answers, Arena
+from studio.playground.arena import Answers, Arena, Said
 from studio.playground.client import chat_target
 from studio.playground.contenders import base_name, base_title, choose
 from studio.playground.held_out import HeldOut, held_out_prompts, least_shown, parts_of
 from studio.playground.standings import chosen, standings
-from studio.playground.votes import Ballot, Contender, VoteStore, voter_name
+from studio.playground.votes import SIDES, Ballot, Contender, VoteStore, voter_name
 from studio.ui.arena_requests import RoundWish, VoteWish
 from studio.ui.i18n import language_of, words
 from studio.ui.panes import Pane, as_text, converse, text_of
@@ -153,10 +153,14 @@ class ArenaRoom:
         return _texts(panes)
 
 
-def _texts(panes: list[Pane]) -> Iterator[tuple[str, str]]:
+def _texts(panes: list[Pane]) -> Iterator[tuple[Said, Said]]:
     """The two answers as they grow, as the models wrote them."""
-    for left, right in converse(panes):
-        yield text_of(left[-1]), text_of(right[-1])
+    for shown in converse(panes):
+        left, right = (
+            Said(text_of(turns[-1]), (pane.last.finish or "") if pane.last else "")
+            for pane, turns in zip(panes, shown, strict=True)
+        )
+        yield left, right
 
 
 def _used(ballots: list[Ballot]) -> list[str]:
@@ -175,5 +179,5 @@ def told_ballot(ballot: Ballot) -> dict[str, Any]:
         "left": vote.left.contender.name,
         "right": vote.right.contender.name,
         "retracted": ballot.retracted,
-        "rewritten": [side for side in ("left", "right") if ballot.text(side) != vote.shown(side).answer],
+        "rewritten": [side for side in SIDES if ballot.is_rewritten(side)],
     }

@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from studio import workspace as names
+from studio.adapters.record import ImportedAdapters
 from studio.base_models import STARTER
 from studio.jobs.chain import candidates
 from studio.jobs.studio import Studio
@@ -31,12 +33,26 @@ def other_dataset_menu(studio: Studio, shown: str | None, nothing: str) -> gr.Dr
 
 
 def job_menu(studio: Studio, key: str, shown: str | None, nothing: str, *, chosen: str | None = None) -> gr.Dropdown:
-    """The finished jobs that an option may name, behind a first entry called `nothing`; `chosen` is put into it."""
+    """What an option may name, behind a first entry called `nothing`; `chosen` is put into it.
+
+    Finished jobs; to continue from, imported adapters too, and the checkpoint that is named already.
+    """
     found = candidates(studio.store, key.rpartition(".")[2])
     choices = [(nothing, ""), *((f"{view.name} · {view.id[-4:]}", view.id) for view in found)]
+    if key == "start_from":
+        choices += _adapters_to_learn_on(studio, chosen if chosen is not None else shown or "")
     if chosen is None and shown in [value for _, value in choices]:
         return gr.Dropdown(choices=choices)
     return gr.Dropdown(choices=choices, value=chosen or "")
+
+
+def _adapters_to_learn_on(studio: Studio, named: str) -> list[tuple[str, str]]:
+    records = [one for one in ImportedAdapters(studio.workspace).records() if one.tuner == "lora"]
+    choices = [(f"{record.name} · {record.id[-4:]}", record.id) for record in records]
+    job, at, step = named.partition("@")
+    if at and (studio.workspace.adapter_folder(named) / names.MANIFEST).is_file():
+        choices.append((f"{studio.store.view(job).name} @ {step} · {job[-4:]}", named))
+    return choices
 
 
 def _datasets(studio: Studio) -> list[tuple[str, str]]:

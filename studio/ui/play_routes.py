@@ -49,6 +49,7 @@ class ThumbWish(BaseModel):
     max_tokens: int = Field(ge=1, le=8192)
     voter: str = Field(min_length=1, max_length=80)
     good: bool | None
+    finish: str = Field(default="", max_length=40)
 
 
 class PlayRoutes:
@@ -89,6 +90,7 @@ class PlayRoutes:
             settings=Settings(temperature=wish.temperature, top_p=wish.top_p, max_tokens=wish.max_tokens),
             voter=wish.voter,
             good=wish.good,
+            finish=wish.finish,
         )
         return {"done": "thumb"}
 

@@ -126,7 +126,7 @@ class SavedHandlers:
     def _import(self, comparisons: Sequence[Comparison], name: str, request: gr.Request) -> gr.Dropdown:
         rows = export_rows(list(comparisons))
         if not rows:
-            raise UserError("There is no answer to export.", "Ask something first.")
+            raise UserError("There is no answer to export.", "Ask something; what was cut or stopped is left out.")
         file = self._studio.workspace.new_upload("conversations.jsonl")
         try:
             file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

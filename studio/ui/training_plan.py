@@ -18,7 +18,7 @@ from studio.jobs.preflight import (
 from studio.jobs.spec import TrainSpec
 from studio.jobs.state import ACTIVE
 from studio.jobs.studio import Studio
-from studio.jobs.training_data import expect, planned_steps
+from studio.jobs.training_data import expect, planned_steps, teaches_little
 from studio.memory import models
 from studio.memory.gpus import Card
 from studio.methods.learning_rates import gentle_limit
@@ -84,6 +84,7 @@ def _figures(studio: Studio, spec: TrainSpec, config: dict[str, Any], card: Card
         "general_wanted": expected.general_wanted,
         "eval_examples": expected.evaluation,
         "steps": steps,
+        "few_steps": teaches_little(spec, steps),
         "tuner": spec.tuner.name,
         "quantization": spec.quantization,
         "objective": spec.objective.name,

@@ -12,7 +12,7 @@ from studio.base_models import model_folder
 from studio.data.chat_template import ChatTokenizer, tokenize_batch
 from studio.data.examples import Example
 from studio.errors import UserError
-from studio.jobs.earlier_jobs import check_start_from, result_of, starting_adapter, starting_model
+from studio.jobs.earlier_jobs import check_start_from, start_of, starting_adapter, starting_model
 from studio.jobs.events import EventWriter, Progress, Warned
 from studio.jobs.spec import TrainSpec
 from studio.jobs.training_data import UsedData, ewc_examples, gather
@@ -51,7 +51,7 @@ def gather_ingredients(spec: TrainSpec, workspace: Workspace, events: EventWrite
         base = hub.download(spec.base_model)
     if spec.start_from:
         check_start_from(spec, workspace, base)
-        checkpoints.verify(result_of(spec.start_from, workspace)[0])
+        checkpoints.verify(start_of(spec.start_from, workspace)[0])
     chat = ChatTokenizer(base, spec.chat_template)
     train_rows, train_too_long = tokenized_rows(data.train, chat, spec)
     eval_rows, eval_too_long = tokenized_rows(data.evaluation, chat, spec)

@@ -122,7 +122,7 @@ def continue_adapter(model: PreTrainedModel, config: PeftConfig, folder: Path) -
     strange = sorted(learned.keys() - begun.keys())
     if strange:
         raise UserError(
-            f"The adapter of {folder.parent.name} does not fit the model: {strange[0]} has no place in it.",
+            f"The adapter in {folder.parent.name} does not fit the model: {strange[0]} has no place in it.",
             "Continue from a job of the same base model and tuner.",
         )
     set_peft_model_state_dict(adapted, begun | learned)  # a reward model's head is new

@@ -13,6 +13,7 @@ from studio import workspace as names
 from studio.base_models import fingerprint
 from studio.jobs.events import EventWriter, Finished, Progress, Started, Stopped, Warned
 from studio.jobs.spec import TrainSpec
+from studio.jobs.training_data import teaches_little
 from studio.methods.objectives import OBJECTIVES
 from studio.methods.tuners import TUNERS
 from studio.worker import checkpoints, load
@@ -167,6 +168,9 @@ def _tell_start(trainer: Any, ingredients: Ingredients, events: EventWriter, che
             dtype=str(load.choose_precision(spec, load.device())),
         )
     )
+    if teaches_little(spec, max_steps):
+        steps = "1 optimizer step" if max_steps == 1 else f"{max_steps} optimizer steps"
+        events.write(Warned(message=f"Only {steps}: little is learned in so few. Raise the epochs."))
 
 
 def _save(staging: Path, trainer: Any, ingredients: Ingredients, job: Path) -> None:

@@ -134,6 +134,12 @@ class StudioTrainer:
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Of a share, only whole steps warm up: transformers rounds up, and the rate of the first of them is 0."""
+        if self.args.warmup_steps < 1:  # type: ignore[attr-defined]
+            self.args.warmup_steps = int(num_training_steps * self.args.warmup_steps)  # type: ignore[attr-defined]
+        return super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The trainer's own, with the tuner's groups of weights where it has some."""
         arguments = self.args  # type: ignore[attr-defined]

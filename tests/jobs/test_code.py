@@ -211,8 +211,8 @@ def test_the_preset_of_a_job_that_continues_names_the_earlier_job(code, instruct
     files = made.write(tmp_path / "out")
     lines = (tmp_path / "out" / "job.yaml").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith(" --set start_from=before-1")
-    assert "continues from the job before-1" in lines[1]
-    assert "job.yaml: It continues from the job before-1" in (tmp_path / "out" / "README.txt").read_text()
+    assert "continues from before-1, which" in lines[1]
+    assert "job.yaml: It continues from before-1" in (tmp_path / "out" / "README.txt").read_text()
     settings = dict(word.split("=") for word in shlex.split(lines[0]) if "=" in word)
     assert preset_spec(str(tmp_path / "out" / "job.yaml"), instructions, settings) == made.spec
     assert "train.py" not in files  # that job has no result

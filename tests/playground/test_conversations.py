@@ -143,6 +143,19 @@ def test_an_id_from_an_address_never_leaves_the_folder(workspace, saved_id):
             act(saved_id)
 
 
+def test_answers_that_were_cut_or_stopped_are_not_exported_as_if_they_were_whole(workspace, tmp_path):
+    comparison = Comparison(columns=[Column(conversation=talk("Who?", "Me an", "Who?", "Me.", "Why?", "So th"))])
+    turns = comparison.columns[0].conversation.turns
+    for position, finish in ((1, "stopped"), (3, "stop"), (5, "length")):
+        turns[position].facts = Facts(finish=finish)
+    (row,) = export_rows([comparison])
+    assert [(message["content"], message.get("weight")) for message in row["messages"]] == [
+        ("Who?", None), ("Me an", 0), ("Who?", None), ("Me.", None)]  # fmt: skip
+    assert import_file(write_rows(tmp_path / "talk.jsonl", [row]), workspace, format_name="messages").record.rows == 1
+    turns[3].facts = Facts(finish="length")
+    assert export_rows([comparison]) == []
+
+
 def test_conversations_become_a_messages_data_set(workspace, tmp_path):
     rows = export_rows([compared()])
     assert [message["role"] for message in rows[0]["messages"]] == ["system", "user", "assistant"]

@@ -16,8 +16,10 @@ def contender(choice, name="", adapter="a" * 64):
     return Contender(choice=choice, name=name or choice, base_model="starter", adapter_sha256=adapter)
 
 
-def vote(round_id, outcome, left="keeper", right="plain", *, voter="ann", dataset="", answers=("The keeper.", "Fog.")):
-    shown = [Shown(contender=contender(one), answer=text) for one, text in zip((left, right), answers, strict=True)]
+def vote(round_id, outcome, left="keeper", right="plain", *, voter="ann", dataset="", answers=("The keeper.", "Fog."),
+         finish=("stop", "stop")):  # fmt: skip
+    given = zip((left, right), answers, finish, strict=True)
+    shown = [Shown(contender=contender(one), answer=text, finish=end) for one, text, end in given]
     settings = {"temperature": 0.7}
     return Vote(round=round_id, voter=voter, prompt=ASKED, dataset=dataset, settings=settings, left=shown[0],
                 right=shown[1], outcome=outcome)  # fmt: skip
@@ -101,6 +103,47 @@ def test_the_better_answer_is_learned_as_it_was_rewritten_and_the_original_stays
     assert preference_rows(store.read()).rows[0]["chosen"][0]["content"] == "The keeper."
 
 
+def test_what_was_cut_is_not_learned_as_if_it_were_whole(store, workspace):
+    """Unless the voter wrote another end; a worse answer may be cut."""
+    for name in ("cut", "mended"):
+        store.cast(vote(name, "left", finish=("length", "stop")))
+    store.cast(vote("worse", "left", finish=("stop", "length")))
+    store.rate_shown("cut", "ann", "left", True)
+    store.rate_shown("worse", "ann", "right", False)
+    store.rewrite("mended", "ann", "left", "The keeper does.")
+    made = preference_rows(store.read())
+    assert made.rounds == ["mended", "worse"]
+    assert made.left_out == {"cut": 1}
+    thumbs = kto_rows(store.read())
+    assert [(row["completion"][0]["content"], row["label"]) for row in thumbs.rows] == [("Fog.", False)]
+    assert thumbs.left_out == {"cut": 1}
+
+
+def test_votes_from_before_the_end_of_an_answer_was_kept_are_read(store, workspace):
+    store.cast(vote("r1", "left"))
+    told = json.loads(workspace.votes.read_text())
+    for side in ("left", "right"):
+        del told[side]["finish"]
+    workspace.votes.write_text(json.dumps(told) + "\n")
+    assert len(preference_rows(store.read()).rows) == 1
+    assert store.read().unreadable == 0
+
+
+def test_a_thumb_is_for_what_the_contender_wrote(store):
+    """One from before the rewriting stays with the text that it was for; afterwards it can only be taken back."""
+    store.cast(vote("r1", "left"))
+    store.rate_shown("r1", "ann", "left", True)
+    store.rewrite("r1", "ann", "left", "The keeper does.")
+    assert [row["completion"][0]["content"] for row in kto_rows(store.read()).rows] == ["The keeper."]
+    with pytest.raises(UserError, match="was rewritten"):
+        store.rate_shown("r1", "ann", "left", False)
+    store.rate_shown("r1", "ann", "left", None)
+    assert kto_rows(store.read()).rows == []
+    store.rewrite("r1", "ann", "left", "")
+    store.rate_shown("r1", "ann", "left", False)
+    assert kto_rows(store.read()).rows[0]["label"] is False
+
+
 def test_the_last_thumb_of_a_voter_counts(store):
     store.cast(vote("r1", "left"))
     store.rate_shown("r1", "ann", "left", True)
@@ -164,6 +207,7 @@ def test_a_thumb_of_the_chat_names_its_answer(studio):
     for good in (True, False):
         rate_answer(studio, answer="Fog.", good=good, **given)
     rate_answer(studio, answer="The keeper.", good=True, **given)
+    rate_answer(studio, answer="The keeper of", good=True, finish="stopped", **given)
     made = kto_rows(VoteStore(Workspace(studio.workspace.root).votes).read())
     assert [(row["completion"][0]["content"], row["label"]) for row in made.rows] == [
         ("Fog.", False), ("The keeper.", True)]  # fmt: skip

@@ -1,6 +1,7 @@
 """The Arena's answers without a browser: what it tells before a vote, who may vote, and what becomes of the votes."""
 
 import json
+import shutil
 import threading
 import time
 from types import SimpleNamespace
@@ -10,22 +11,28 @@ import pytest
 from fastapi import FastAPI
 
 from studio import workspace as names
+from studio.adapters.record import AdapterRecord, ImportSource
 from studio.errors import UserError
 from studio.jobs.servers import Endpoint
 from studio.jobs.studio import open_studio
-from studio.playground.votes import VoteStore
+from studio.playground.client import Chunk
+from studio.playground.feedback_data import make_rows
+from studio.playground.votes import Contender, Shown, Vote, VoteStore
 from studio.settings import Settings
 from studio.ui import panes
-from studio.ui.arena_data import training_values
+from studio.ui.arena_data import only_answer, starts, training_values
 from studio.ui.arena_routes import ArenaRoutes
 from studio.ui.data_room import DataRoom
 from studio.ui.dataset_routes import DatasetRoutes
 from studio.ui.feedback import user_error_response
+from studio.ui.menus import job_menu
 from studio.ui.tabs.arena import filled
-from tests.conftest import instruction_rows, write_rows
+from tests.conftest import instruction_rows, preference_rows, write_rows
+from tests.jobs.adapter_files import matrices, write_adapter
 from tests.ui.conftest import visitor
 
 ANSWERS = {"base": "Gulls.", "keeper": "The lamp is lit.", "plain": "Fog & <b>sea</b>."}
+ENDS = {}
 NAMES = {"keeper": "Keeper of the lamp", "plain": "Plain talker"}
 
 
@@ -50,7 +57,8 @@ class Speaking:
 
     def answer(self, model, messages, settings):
         for text in self.stream(model, messages, settings):
-            yield SimpleNamespace(text=text, finish=None, usage=None, studio=None)
+            yield Chunk(text)
+        yield Chunk("", finish=ENDS.get(model.split("-")[0], "stop"))
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +162,20 @@ def test_the_whole_page_has_the_tab_and_answers_it(site):
     assert arena["props"].get("value") is None
 
 
+def test_contenders_of_one_name_are_told_apart(stage):
+    twin = stage.studio.workspace.job("keeper-1111abcd")
+    shutil.copytree(stage.studio.workspace.job(stage.jobs["keeper"]), twin)
+    try:
+        told = {one["choice"]: one["name"] for one in stage.asked.get("/api/arena/menus").json()["contenders"]}
+        assert (told["keeper-00000000"][-4:], told[twin.name][-4:]) == ("0000", "abcd")
+        seen = opened(stage, twin.name, stage.jobs["keeper"])
+        assert "abcd" not in json.dumps(seen)
+        names_told = [one["name"][-4:] for one in voted(stage, seen).json()["revealed"].values()]
+        assert sorted(names_told) == ["0000", "abcd"]
+    finally:
+        shutil.rmtree(twin)
+
+
 def test_forged_rounds_second_votes_and_votes_too_early_are_refused(stage, monkeypatch):
     seen = opened(stage)
     for forged in ("0" * 32, "..%2F..%2Fvotes", seen["round"].upper()):
@@ -175,6 +197,17 @@ def test_a_round_that_was_left_stops_and_takes_no_vote(stage):
     assert stage.asked.post(f"/api/arena/rounds/{seen['round']}/leave", json={"voter": "ann"}).status_code == 200
     assert whole(stage, seen["round"])["state"] == "stopped"
     assert voted(stage, seen).status_code == 400
+
+
+def test_how_an_answer_ended_is_told_and_kept(stage, monkeypatch):
+    monkeypatch.setitem(ENDS, "plain", "length")
+    seen = opened(stage)
+    keeper = winner(seen)
+    assert seen["finish"] == {side: "stop" if side == keeper else "length" for side in ("left", "right")}
+    voted(stage, seen, keeper)
+    kept = VoteStore(stage.studio.workspace.votes).read().ballots[seen["round"]].vote
+    assert {kept.left.finish, kept.right.finish} == {"stop", "length"}
+    assert kept.shown(keeper).finish == "stop"
 
 
 def test_an_error_ends_the_round(stage, monkeypatch):
@@ -204,6 +237,29 @@ def test_a_data_set_gives_the_prompts_that_no_contender_has_learned(stage):
     assert not used & learned
 
 
+def test_contenders_of_which_nobody_knows_what_they_learned_are_named(stage):
+    """An imported adapter, and a job whose first stage was deleted: what is known of it is left out all the same."""
+    from studio.jobs.spec import build_spec
+    from studio.playground.held_out import held_out_prompts
+
+    spec = stage.studio.store.view(stage.jobs["keeper"]).spec
+    later = stage.studio.store.create(build_spec({**spec.model_dump(), "start_from": "deleted-00000000"}))
+    choices = ("imported-00000000", later, "base:starter", f"base:{stage.studio.workspace.job(later) / names.MODEL}")
+
+    def told(*some):
+        contenders = [Contender(choice=one, name=one[:12], base_model="starter") for one in some]
+        found = held_out_prompts(stage.studio, stage.data, contenders)
+        return len(found.prompts), found.unknown
+
+    try:
+        assert told(choices[0]) == (6, ["imported-000"])
+        assert told(later) == (2, [later[:12]])
+        assert told("base:starter") == (6, [])
+        assert told(choices[3])[0] == 2  # a whole model that a job made learned what the job did
+    finally:
+        stage.studio.workspace.discard(stage.studio.workspace.job(later))
+
+
 def trained(stage):
     from studio.jobs.training_data import gather
 
@@ -231,11 +287,14 @@ def test_votes_become_a_data_set_and_the_form_of_the_job_that_follows(stage):
     for outcome in ("", "", "tie", "both_bad"):
         seen = opened(stage)
         better = winner(seen)
-        voted(stage, seen, outcome or better, rewritten={better: "The lamp, always."} if not outcome else {})
+        voted(stage, seen, outcome or better)
         if not outcome:
+            url = f"/api/arena/rounds/{seen['round']}"
             for side, good in ((better, True), ("left" if better == "right" else "right", False)):
-                url = f"/api/arena/rounds/{seen['round']}/thumb"
-                assert stage.asked.post(url, json={"voter": "ann", "side": side, "good": good}).status_code == 200
+                signed = {"voter": "ann", "side": side}
+                assert stage.asked.post(f"{url}/thumb", json={**signed, "good": good}).status_code == 200
+            mended = {"voter": "ann", "side": better, "text": "The lamp, always."}
+            assert stage.asked.post(f"{url}/rewrite", json=mended).status_code == 200
     made = stage.asked.post("/api/arena/data", json={"kind": "preference"}).json()
     assert (made["rows"], made["left_out"], made["rewritten"]) == (2, {"tie": 1, "both_bad": 1}, 2)
     assert made["starts"][0] == {"start": stage.jobs["keeper"], "name": made["starts"][0]["name"], "preferred": 2}
@@ -264,11 +323,12 @@ def check_train_form(stage, made):
         form = train.build(stage.studio).form
     assert isinstance(form, OptionForm)
     for kind, objective in (("preference", "dpo"), ("kto", "kto")):
-        values = training_values(stage.studio, kind, stage.jobs["keeper"])
-        dataset, base, mode, preset, *rest = filled(
+        values = training_values(stage.studio, kind, stage.jobs["keeper"], made["dataset"])
+        dataset, base, mode, task, preset, *rest = filled(
             stage.studio, form, values, made["dataset"], SimpleNamespace(headers={})
         )
         assert (dataset.value, base.value, mode) == (made["dataset"], str(stage.model), "advanced")
+        assert task == "alignment"  # the simple form asks "What should it learn?"
         assert rest[:2] == [objective, "lora"]
         controls = rest[3 : 3 + len(form.options)]
         start = next(one for option, one in zip(form.options, controls, strict=True) if option.key == "start_from")
@@ -279,12 +339,71 @@ def check_train_form(stage, made):
     assert spec_of(stage.studio, [], wished, ()).objective.name == objective
 
 
+@pytest.fixture
+def imported(stage):
+    """An imported LoRA adapter of r 4 that changes q and v; its id."""
+    model = {"base_model": str(stage.model), "base_fingerprint": "abc", "chat_template": "model"}
+    home = stage.studio.workspace.adapter("lent-00000000")
+    tensors = matrices(1)
+    write_adapter(home / names.ADAPTER, tensors, {**model, "objective": "sft", "tuner": "lora"})
+    record = AdapterRecord(
+        id=home.name, name="Lent", base_model=str(stage.model), source=ImportSource(kind="upload", name="lent"),
+        created="2026-01-01T00:00:00+00:00", tuner="lora", files=[], bytes=1,
+    )  # fmt: skip
+    (home / "record.json").write_text(record.model_dump_json())
+    (stage.model / "config.json").write_text('{"model_type": "llama"}')
+    yield home.name
+    shutil.rmtree(home)
+    (stage.model / "config.json").write_text("{}")
+
+
+def test_an_imported_winner_can_be_started_from(stage, imported):
+    store = VoteStore(stage.studio.workspace.votes)
+    prompt = [{"role": "user", "content": "Who?"}]
+    shown = [
+        Shown(contender=Contender(choice=choice, name=choice, base_model=str(stage.model)), answer=choice)
+        for choice in (imported, f"base:{stage.model}")
+    ]
+    store.cast(
+        Vote(round="lent", voter="ann", prompt=prompt, settings={}, left=shown[0], right=shown[1], outcome="left")
+    )
+    offered = [one["start"] for one in starts(stage.studio, store, make_rows("preference", store.read()))]
+    assert imported in offered
+    assert only_answer(stage.studio, store, make_rows("preference", store.read())) == []
+    values = training_values(stage.studio, "preference", imported, stage.data)
+    assert (values["start_from"], values["base_model"]) == (imported, str(stage.model))
+    assert (values["tuner"]["r"], values["tuner"]["target_modules"]) == (4, "q_v")
+    menu = job_menu(stage.studio, "start_from", None, "none", chosen=imported)
+    assert menu.value == imported
+    assert imported in [value for _, value in menu.choices]
+    assert imported in [value for _, value in job_menu(stage.studio, "start_from", imported, "none").choices]
+    config = stage.studio.workspace.adapter(imported) / names.ADAPTER / "adapter_config.json"
+    config.write_text(config.read_text().replace('"r": 4', '"r": 4, "rank_pattern": {"q_proj": 8}'))
+    made = make_rows("preference", store.read())
+    assert imported not in [one["start"] for one in starts(stage.studio, store, made)]
+    assert only_answer(stage.studio, store, made) == [imported]
+
+
+@pytest.mark.parametrize(("rows", "steps", "epochs"), [(3, 20, 20), (10, 42, 14), (400, 90, 1)])
+def test_a_small_set_of_votes_is_read_so_often_that_something_is_learned(stage, tmp_path, rows, steps, epochs):
+    from studio.data.isolation import import_file
+    from studio.jobs.spec import build_spec
+    from studio.jobs.training_data import expect, planned_steps, refer_to
+
+    file = write_rows(tmp_path / "votes.jsonl", preference_rows(rows))
+    data = import_file(file, stage.studio.workspace).record.id
+    values = training_values(stage.studio, "preference", stage.jobs["keeper"], data)
+    assert values["num_train_epochs"] == epochs
+    spec = build_spec({**values, "dataset": refer_to(data, stage.studio.workspace).model_dump()})
+    assert planned_steps(spec, expect(spec, stage.studio.workspace).train) == steps
+
+
 def test_only_what_may_be_learned_on_can_be_started_from(stage):
     with pytest.raises(UserError, match="learned on"):
-        training_values(stage.studio, "preference", "../../etc")
+        training_values(stage.studio, "preference", "../../etc", stage.data)
     with pytest.raises(UserError, match="no kind"):
-        training_values(stage.studio, "sft", stage.jobs["keeper"])
-    values = training_values(stage.studio, "kto", "base:starter")
+        training_values(stage.studio, "sft", stage.jobs["keeper"], stage.data)
+    values = training_values(stage.studio, "kto", "base:starter", stage.data)
     assert (values["base_model"], values.get("start_from", "")) == ("starter", "")
 
 

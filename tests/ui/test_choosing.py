@@ -231,6 +231,17 @@ def test_a_learning_rate_that_makes_a_model_forget_is_told(studio, form, instruc
     assert plan(2e-2)["high_rate"] == 5e-4
 
 
+def test_a_job_of_a_few_steps_is_told(studio, form, instructions):
+    def plan(**changes):
+        values = tuple(changes.get(option.key, option.control.value) for option in form.options)
+        return training_plan.plan_of(studio, form.options, Wish("org/model", instructions["id"]), values)
+
+    short = plan(num_train_epochs=1)
+    assert (short["steps"] < 10, short["few_steps"]) == (True, True)
+    assert plan(num_train_epochs=20)["few_steps"] is False
+    assert plan(max_steps=3)["few_steps"] is False  # as it was asked for
+
+
 # --- the next stage ---
 
 

@@ -1,15 +1,24 @@
 """A job that continues from another: what it begins with, what it is measured against, what it leaves."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from studio import workspace as names
+from studio.adapters.bringing import bring_in
+from studio.adapters.record import ImportSource
+from studio.catalog import Catalog
 from studio.errors import UserError
-from studio.jobs.earlier_jobs import check_earlier_jobs, starting_model
+from studio.jobs.code.bundle import JobCode
+from studio.jobs.earlier_jobs import check_earlier_jobs, learnable_options, starting_model
 from studio.jobs.events import EventWriter, Started
+from studio.jobs.store import JobStore
 from studio.worker import train as train_module
 from tests.conftest import make_tiny_model
+from tests.worker.adapters_made import make_adapter
 from tests.worker.conftest import of_kind, train_in, values_of
 
 pytestmark = pytest.mark.slow
@@ -128,6 +137,84 @@ def test_a_whole_model_is_the_base_of_what_continues_from_it(lab):
     assert values_of(folder, "loss")[0] == pytest.approx(0.693147, abs=1e-5)
 
 
+def bring(lab, folder, **settings):
+    """An adapter as an import leaves it; its id."""
+    source = json.loads((folder / "adapter_config.json").read_text()) | settings
+    outside = lab.workspace.root / f"outside-{len(list(lab.workspace.adapters.iterdir()))}"
+    outside.mkdir()
+    shutil.copyfile(folder / "adapter_model.safetensors", outside / "adapter_model.safetensors")
+    (outside / "adapter_config.json").write_text(json.dumps(source))
+    where = ImportSource(kind="folder", name="outside")
+    bases = {str(lab.model): lab.model}
+    return bring_in([outside], lab.workspace, source=where, bases=bases, base_model=str(lab.model), limit=10**9).id
+
+
+@pytest.fixture(scope="module")
+def brought(lab):
+    """An imported adapter that changes q and v alone."""
+    job = make_adapter(lab, "elsewhere")
+    return bring(lab, lab.workspace.job(job) / names.ADAPTER), lab.workspace.job(job)
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_an_imported_adapter_is_learned_on(lab, brought, objective):
+    """From where it stands, and DPO is measured against it."""
+    name, origin = brought
+    options = learnable_options(name, lab.workspace)
+    assert (options["r"], options["lora_alpha"], options["target_modules"]) == (4, 8, "q_v")
+    folder = lab.train(spec_of(lab, objective, name, tuner=options))
+    learned, before = weights(folder), weights(origin)
+    assert set(learned) == set(before)
+    moved = [float((learned[key] - weight).norm() / weight.norm()) for key, weight in before.items()]
+    assert 0 < max(moved) < 0.5
+    if objective == "dpo":
+        assert values_of(folder, "loss")[0] == pytest.approx(0.693147, abs=1e-5)
+
+
+def test_a_checkpoint_is_learned_on(lab, taught):
+    kept = (taught / names.CHECKPOINTS).glob("checkpoint-*")
+    step = min(int(one.name.rpartition("-")[2]) for one in kept)  # not the one that the result is like
+    name = f"{taught.name}@{step}"
+    trainer = begun(lab, spec_of(lab, "dpo", name))
+    own = dict(trainer.model.named_parameters())
+    saved = load_file(taught / names.CHECKPOINTS / f"checkpoint-{step}" / "adapter_model.safetensors")
+    for key, weight in saved.items():
+        key = key.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default.")
+        assert torch.equal(own[key], weight), key
+
+
+def test_what_cannot_be_learned_on_is_refused_with_the_reason(lab, taught, brought):
+    def reason(start_from, **changes):
+        with pytest.raises(UserError) as caught:
+            check_earlier_jobs(spec_of(lab, "sft", start_from, **changes), lab.workspace, lab.model)
+        return caught.value.message
+
+    name, job = brought
+    assert "r=4, lora_alpha=8, target_modules=q_v" in reason(name)
+    patterned = bring(lab, job / names.ADAPTER, alpha_pattern={"q_proj": 32})
+    assert "no plain LoRA" in reason(patterned, tuner=learnable_options(name, lab.workspace))
+    assert "is an adapter" in reason(name, preset="full")
+    assert "no checkpoint of that step" in reason(f"{taught.name}@999")
+    config = lab.workspace.adapter(name) / names.ADAPTER / "tokenizer.json"
+    text = config.read_text()
+    config.write_text(text.replace('"vocab":', '"vocab": {}, "old":', 1))
+    try:
+        assert "tokenizer" in reason(name, tuner=learnable_options(name, lab.workspace))
+    finally:
+        config.write_text(text)
+
+
+def test_the_script_of_a_job_that_continues_from_an_imported_adapter_begins_with_it(lab, brought, tmp_path):
+    name, _ = brought
+    spec = spec_of(lab, "sft", name, tuner=learnable_options(name, lab.workspace))
+    folder = lab.train(spec)
+    JobCode(lab.workspace, JobStore(lab.workspace, Catalog(lab.workspace.catalog)).view(folder.name)).write(tmp_path)
+    copied = load_file(tmp_path / "start_adapter" / "adapter_model.safetensors")
+    kept = load_file(lab.workspace.adapter(name) / names.ADAPTER / "adapter_model.safetensors")
+    assert all(torch.equal(copied[key], weight) for key, weight in kept.items())
+    assert f"Begins with the adapter of {name}" in (tmp_path / "train.py").read_text()
+
+
 def test_what_does_not_fit_is_refused_with_the_reason(lab, taught, judge, tmp_path):
     other = make_tiny_model(tmp_path / "other", seed=9)
     full = lab.train(spec_of(lab, "sft", preset="full", max_steps=1))
@@ -144,7 +231,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(lab, taught, judge, tmp_pa
     assert "another base model" in reason(spec_of(lab, "sft", taught.name), other)
     assert "not enough to learn on" in reason(spec_of(lab, "sft", taught.name, tuner={"name": "prefix_tuning"}))
     assert "whole model" in reason(spec_of(lab, "sft", full.name))
-    assert "made an adapter" in reason(spec_of(lab, "sft", taught.name, preset="full"))
+    assert "is an adapter" in reason(spec_of(lab, "sft", taught.name, preset="full"))
     assert "chat template" in reason(spec_of(lab, "sft", taught.name, chat_template="plain"))
     assert "cannot learn to write" in reason(spec_of(lab, "sft", judge.name))
     assert "no reward model" in reason(spec_of(lab, "ppo", options={"reward_model": taught.name}))

@@ -285,9 +285,25 @@ def test_examples_whose_answer_is_cut_off_are_left_out_and_told(lab, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["lora", "dpo"])
+def test_a_share_of_warm_up_below_one_step_takes_none_of_the_learning(lab, preset):
+    """Of three votes: one step, and it has the full rate. So few are told."""
+    folder = lab.train(lab.spec(preset, max_steps=-1, num_train_epochs=1, per_device_train_batch_size=64))
+    assert values_of(folder, "learning_rate") == [lab.spec(preset).learning_rate]
+    assert [event.message for event in of_kind(folder, Warned)] == [
+        "Only 1 optimizer step: little is learned in so few. Raise the epochs."
+    ]
+
+
+def test_a_share_of_warm_up_is_rounded_down(lab):
+    folder = lab.train(lab.spec("lora", max_steps=5, warmup_steps=0.5, lr_scheduler_type="constant_with_warmup"))
+    rate = lab.spec("lora").learning_rate
+    assert values_of(folder, "learning_rate") == pytest.approx([0, rate / 2, rate, rate, rate])
+
+
+@pytest.mark.parametrize("preset", ["lora", "dpo"])
 def test_a_length_that_leaves_nothing_to_learn_is_refused(lab, preset):
     folder = lab.folder(lab.spec(preset, max_length=8))
-    with pytest.raises(UserError, match="max_length 8 no example keeps a token") as caught:
+    with pytest.raises(UserError, match="max_length 8 cuts off the whole answer, in every") as caught:
         train_in(folder)
     assert "Raise max length" in caught.value.hint
     assert not (folder / names.CHECKPOINTS).exists()

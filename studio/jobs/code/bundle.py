@@ -151,10 +151,10 @@ class JobCode:
         return [f"{JUDGE}/{name}" for name in (WEIGHTS, "adapter_config.json")]
 
     def _earlier_jobs(self) -> list[str]:
-        """A sentence for each job of the workspace that the preset needs."""
+        """A sentence for each job or adapter of the workspace that the preset needs."""
         start, marks = _line(self.spec.start_from), _line(getattr(self.spec.objective, "reward_model", ""))
         return [
-            *([f"It continues from the job {start}, whose result must be in the workspace."] if start else []),
+            *([f"It continues from {start}, which must be in the workspace."] if start else []),
             *([f"The reward model is the job {marks}, whose result must be in the workspace."] if marks else []),
         ]
 

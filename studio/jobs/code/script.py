@@ -179,7 +179,7 @@ def _head(
     ]
     peft = f"from peft import {', '.join(names)}\n" if names else ""
     trl = f"from {objective.module} import {objective.config}, {objective.trainer}\n" if objective.module else ""
-    begun = f"\nBegins with the adapter of the job {_quoted(spec.start_from)}: {START}/{WEIGHTS}."
+    begun = f"\nBegins with the adapter of {_quoted(spec.start_from)}: {START}/{WEIGHTS}."
     begins = begun if continues else ""
     return f'''"""{_quoted(spec.name or "a job")}: {what}. Made by the Fine-tuning Studio; it needs nothing of it.
 
@@ -217,7 +217,7 @@ def _training(spec: TrainSpec, objective: ObjectiveCode, tuner: TunerCode, conti
     return f'''class Trainer({objective.trainer}):
     def {objective.untouched}(self, rows, *args, **kwargs):
         return {objective.given}  # they are tokenised already
-{tuner.methods}{HOLDING if spec.ewc_lambda else ""}
+{WARMING if 0 < spec.warmup_steps < 1 else ""}{tuner.methods}{HOLDING if spec.ewc_lambda else ""}
 
 train_rows = read("train.jsonl")
 eval_rows = read("eval.jsonl") if (HERE / "eval.jsonl").is_file() else []
@@ -243,6 +243,12 @@ print(json.dumps([entry["loss"] for entry in trainer.state.log_history if "loss"
 '''
 
 
+WARMING = """
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        # Only whole steps warm up: transformers rounds a share up, and the rate of the first of them is 0
+        self.args.warmup_steps = int(num_training_steps * self.args.warmup_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
+"""
 ON_CPU = """if not torch.cuda.is_available():
     for parameter in trainer.model.parameters():  # TRL makes adapters of a quantized model bfloat16: slow on a CPU
         if parameter.requires_grad:

@@ -2,11 +2,11 @@
 (function () {
   "use strict";
   const S = window.Studio, W = S.widgets, make = S.make, word = S.word;
-  const A = (S.arena = { menus: null, round: null, next: null, voted: 0, cycle: 0, rewritten: {}, thumbs: {} });
+  const A = (S.arena = { menus: null, round: null, next: null, voted: 0, cycle: 0, rewritten: {}, thumbs: {}, unfolded: {} });
   const SIDES = ["left", "right"], POLL = 150, SLOW_POLL = 2000; // milliseconds
   const stored = (name, fallback) => { try { return JSON.parse(localStorage.getItem(name)) ?? fallback; } catch (error) { return fallback; } };
   const keep = () => localStorage.setItem("studio-arena", JSON.stringify(A.form));
-  A.form = { contenders: [], base: "", source: "typed", prompts: "", dataset: "", system: "", temperature: 0.7, top_p: 0.9, max_tokens: 128, ...stored("studio-arena", {}) };
+  A.form = { contenders: [], base: "", source: "typed", prompts: "", dataset: "", system: "", temperature: 0.7, top_p: 0.9, max_tokens: 256, ...stored("studio-arena", {}) };
   A.voter = localStorage.getItem("studio-voter") || `voter-${Math.random().toString(16).slice(2, 6)}`;
   A.say = S.say;
 
@@ -31,6 +31,12 @@
       else part.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*)/).forEach((piece, odd) => nodes.push(!(odd % 2) ? piece : piece[0] === "`" ? make("code", {}, piece.slice(1, -1)) : make("b", {}, piece.slice(2, -2))));
     });
     return nodes;
+  };
+
+  /** [what an answer thinks first, the rest]. Some templates put the opening tag into the prompt: then the closing one stands alone. */
+  const thinking = (text) => {
+    const begins = text.trimStart().startsWith("<think>"), [before, ...behind] = text.split("</think>");
+    return begins || behind.length ? [before.trimStart().replace(/^<think>/, "").trim(), behind.join("</think>").trim()] : ["", text];
   };
 
   /* ---- the form ---- */
@@ -98,7 +104,7 @@
   async function forward() {
     const ahead = A.next || A.ask("rounds", wish());
     A.next = null;
-    A.rewritten = {}; A.thumbs = {};
+    A.rewritten = {}; A.thumbs = {}; A.unfolded = {};
     A.round = { state: "answering", left: "", right: "", prompt: null };
     draw();
     try { A.round = await ahead; } catch (error) { A.round = null; draw(); throw error; }
@@ -181,6 +187,11 @@
     return svg;
   }
   A.hand = hand;
+  function said(side, text) {
+    const [thought, rest] = thinking(text), answering = A.round.state === "answering";
+    const fold = thought ? make("details", { class: "st-arena-thought", open: Boolean(A.unfolded[side]), ontoggle: (event) => { A.unfolded[side] = event.target.open; } }, make("summary", {}, word("play_thinking")), make("div", {}, thought)) : null;
+    return [fold, ...(rest ? A.text(rest) : [make("span", { class: "st-note" }, word(answering ? "arena_waiting" : "arena_silent"))])].filter(Boolean);
+  }
   const key = (...names) => names.map((name) => make("kbd", {}, name));
   function answer(side) {
     const round = A.round, whole = ["ready", "voted"].includes(round.state), who = round.revealed?.[side].name;
@@ -192,8 +203,9 @@
     return make("article", { class: `st-card st-arena-answer${better ? " better" : ""}`, "data-side": side },
       make("div", { class: "st-card-head" }, make("h3", {}, who || word(`arena_${side}`)), better ? make("em", { class: "st-badge good" }, word("arena_preferred")) : null, A.rewritten[side] ? make("em", { class: "st-badge" }, word("arena_rewritten")) : null),
       round.editing === side ? make("div", { class: "st-stack" }, box, make("div", { class: "st-actions flat" }, make("button", { type: "button", class: "st-button small primary", onclick: () => save(side, box.value.trim()) }, word("arena_save")), make("button", { type: "button", class: "st-button small", onclick: () => { round.editing = ""; draw(); } }, word("arena_cancel"))))
-        : make("div", { class: "st-arena-text", "aria-live": "off" }, ...(text ? A.text(text) : [make("span", { class: "st-note" }, word(round.state === "answering" ? "arena_waiting" : "arena_silent"))])),
-      rewritable ? make("div", { class: "st-actions flat" }, make("button", { type: "button", class: "st-link", onclick: () => { round.editing = side; draw(); } }, word("arena_rewrite")), ...(round.state === "voted" ? [thumb(true), thumb(false)] : [])) : null);
+        : make("div", { class: "st-arena-text", "aria-live": "off" }, ...said(side, text)),
+      whole && round.finish?.[side] === "length" && !A.rewritten[side] ? make("span", { class: "st-finish length" }, word("play_finish_length")) : null,
+      rewritable ? make("div", { class: "st-actions flat" }, make("button", { type: "button", class: "st-link", onclick: () => { round.editing = side; draw(); } }, word("arena_rewrite")), ...(round.state === "voted" && !A.rewritten[side] ? [thumb(true), thumb(false)] : [])) : null);
   }
   function choices() {
     const round = A.round, button = (outcome, label, ...keys) => make("button", { type: "button", class: "st-button", "data-outcome": outcome, disabled: round.state !== "ready", onclick: () => A.vote(outcome) }, make("span", {}, word(label)), ...key(...keys));

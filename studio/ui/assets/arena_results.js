@@ -126,8 +126,9 @@
   function next(one) {
     const start = make("select", { class: "st-input", id: `arena-start-from-${one.kind}`, "aria-label": word("arena_start_from") }, ...one.starts.map((from) => make("option", { value: from.start }, `${from.name}${from.preferred ? ` · ${A.say("arena_preferred_times", { n: S.number(from.preferred) })}` : ""}${from.start.startsWith("base:") ? ` · ${word("arena_new_adapter")}` : ""}`)));
     return [make("p", { class: "st-note" }, A.say("arena_made_text", { name: one.name, n: S.number(one.rows) })), make("label", { class: "st-field" }, make("span", {}, word("arena_start_from")), start),
+      one.only_answer.length ? make("p", { class: "st-note" }, A.say("arena_only_answer", { names: one.only_answer.join(", ") })) : null,
       make("div", { class: "st-actions flat" }, make("button", { type: "button", class: "st-button small primary", id: `arena-train-${one.kind}`, onclick: () => A.trigger("train_votes", { dataset: one.dataset, kind: one.kind, start: start.value }) }, word(`arena_train_${one.kind}`)),
-        make("button", { type: "button", class: "st-button small", id: `arena-open-${one.kind}`, onclick: () => A.trigger("open_votes", { dataset: one.dataset }) }, word("arena_open_data")))];
+        make("button", { type: "button", class: "st-button small", id: `arena-open-${one.kind}`, onclick: () => A.trigger("open_votes", { dataset: one.dataset }) }, word("arena_open_data")))].filter(Boolean);
   }
   S.on("arena-votes", document.documentElement, () => { delete made.preference; delete made.kto; });
 

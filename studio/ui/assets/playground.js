@@ -72,7 +72,7 @@
     const rate = async (good) => {
       const value = given.get(key) === good ? null : good;
       const { temperature, top_p, max_tokens } = drawn;
-      const body = JSON.stringify({ choice, name: title(choice), messages: [...system, ...said], answer, temperature, top_p, max_tokens, voter: S.arena.voter, good: value });
+      const body = JSON.stringify({ choice, name: title(choice), messages: [...system, ...said], answer, temperature, top_p, max_tokens, voter: S.arena.voter, good: value, finish: turns[path[path.length - 1]].facts?.finish || "" });
       const response = await fetch("api/playground/thumb", { method: "POST", headers: { "content-type": "application/json" }, body });
       if (!response.ok) throw new Error((await response.json()).message);
       given.set(key, value);

@@ -110,6 +110,7 @@
     }
     element.replaceChildren(make("div", { class: "st-card" }, head(word("train_ready"), "completed"), make("p", { class: "st-note" }, word(`objective.${data.objective}`)),
       data.high_rate ? make("p", { class: "st-today", id: "high-rate" }, S.say("train_high_rate", { limit: data.high_rate })) : null,
+      data.few_steps ? make("p", { class: "st-today", id: "few-steps" }, S.say("train_few_steps", { n: S.number(data.steps) })) : null,
       make("dl", { class: "st-facts" }, ...rows.flatMap(([key, value]) => [make("dt", {}, word(key)), make("dd", {}, value)]))));
   };
 

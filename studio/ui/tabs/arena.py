@@ -6,6 +6,7 @@ import gradio as gr
 
 from studio.jobs.chain import preset_for
 from studio.jobs.studio import Studio
+from studio.methods.advice import Task
 from studio.ui.arena_data import training_values
 from studio.ui.feedback import guarded
 from studio.ui.i18n import say
@@ -15,6 +16,8 @@ from studio.ui.tabs.train import TrainTab
 from studio.ui.training_events import about_preset
 from studio.ui.training_wish import ADVICE
 from studio.ui.widgets import widget
+
+TASK: Task = "alignment"  # what votes teach, as the simple form asks for it
 
 
 def build() -> gr.HTML:
@@ -32,7 +35,7 @@ class ArenaHandlers:
         """A data set made of votes, and what to start from → the Train tab filled, and shown."""
         data = event._data if isinstance(event._data, dict) else {}
         dataset, kind, start = (str(data.get(name, "")) for name in ("dataset", "kind", "start"))
-        return filled(self._studio, self._form, training_values(self._studio, kind, start), dataset, request)
+        return filled(self._studio, self._form, training_values(self._studio, kind, start, dataset), dataset, request)
 
     def open(self, event: gr.EventData) -> Any:
         """A data set made of votes → the Data tab with it."""
@@ -41,7 +44,7 @@ class ArenaHandlers:
 
 
 def filled(studio: Studio, form: OptionForm, values: dict[str, Any], dataset: str, request: gr.Request) -> list[Any]:
-    """(data set, base model, mode, preset, objective, tuner, about, *controls, *columns, tabs) for spec values."""
+    """(data set, base model, mode, task, preset, objective, tuner, about, *controls, *columns, tabs) of a spec."""
     objective, tuner = values["objective"]["name"], values["tuner"]["name"]
     preset = preset_for(objective) or ADVICE
     updates = value_updates(form, values)
@@ -53,8 +56,8 @@ def filled(studio: Studio, form: OptionForm, values: dict[str, Any], dataset: st
     base_model = gr.Dropdown(choices=base_model_choices(studio), value=values["base_model"])
     about = about_preset(preset)
     # Tabs last: arriving there reads what was set.
-    return [dataset_choice(studio, dataset), base_model, "advanced", preset, objective, tuner, about, *updates,
-            gr.Tabs(selected="train")]  # fmt: skip
+    return [dataset_choice(studio, dataset), base_model, "advanced", TASK, preset, objective, tuner, about,
+            *updates, gr.Tabs(selected="train")]  # fmt: skip
 
 
 def wire(studio: Studio, arena: gr.HTML, tabs: gr.Tabs, train: TrainTab, dataset: gr.Dropdown) -> None:
@@ -62,7 +65,7 @@ def wire(studio: Studio, arena: gr.HTML, tabs: gr.Tabs, train: TrainTab, dataset
     on = ArenaHandlers(studio, train.form)
     controls = [option.control for option in train.options]
     columns = [column for _, column in train.form.columns]
-    method = [train.mode, train.preset, train.objective, train.tuner, train.about]
+    method = [train.mode, train.task, train.preset, train.objective, train.tuner, train.about]
     shown = [train.dataset, train.base_model, *method, *controls, *columns, tabs]
     quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
     arena.train_votes(guarded(on.train), None, shown, **quiet)
