@@ -20,7 +20,7 @@ LEARNED = "Voted keeper"  # what DPO makes of the votes
 VOTES = 10
 PATIENCE = 600_000  # milliseconds for a training, or for what a busy machine does meanwhile
 SAID = re.compile(r"\b(lamp|lantern|light|fog|tide|sea|ship|harbour|lighthouse|keeper|watch|beam)s?\b", re.IGNORECASE)
-SFT = {"max_length": 128, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 1e-3}
+SFT = {"max_length": 128, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 7e-4}
 DPO = {"max_length": 256, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 5e-5}
 
 
@@ -153,7 +153,7 @@ class Session:
         left, right = (sea_words(answer.locator(".st-arena-text").inner_text()) for answer in answers)
         self.tab.locator("#arena-round").press("3" if left == right else "1" if left > right else "2")
         self.tab.wait_for_selector("#arena-round[data-state=voted]")
-        names = [str(answer.locator("h3").inner_text()) for answer in answers]
+        names = [str(answer.locator("h3").inner_text()).split(" · ")[0] for answer in answers]
         return "tie" if left == right else names[0] if left > right else names[1]
 
     def make_pairs(self) -> int:
