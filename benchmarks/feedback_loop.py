@@ -214,4 +214,6 @@ def _told(won: Counter[str]) -> str:
     return ", ".join(f"{name} {times}" for name, times in sorted(won.items()))
 
 
-FEEDBACK_LOOP = Benchmark(name="loop", title="Votes that train the next adapter", measure=measure, on_demand=True)
+FEEDBACK_LOOP = Benchmark(
+    name="feedback_loop", title="Votes that train the next adapter", measure=measure, on_demand=True
+)

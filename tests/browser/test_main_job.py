@@ -70,14 +70,14 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
     advanced(page)
     page.click("#all-options button")
     for key, value in {
-        "max_steps": 12,
+        "max_steps": 16,
         "learning_rate": 0.0008,
         "max_length": 128,
         "per_device_train_batch_size": 2,
-        "eval_steps": 6,
+        "eval_steps": 8,
     }.items():
         set_option(page, key, value)
-    page.wait_for_selector("#plan dd >> text=12")
+    page.wait_for_selector("#plan dd >> text=16")
     page.click("#all-options button")
     page.fill("#job-name input, #job-name textarea", "Lighthouse keeper")
     page.wait_for_timeout(500)
@@ -87,11 +87,11 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
     page.wait_for_selector("#plot-loss .main-svg", state="attached")
     wait_for_job(page, "completed")
     losses = page.evaluate("Studio.points.filter(([, v]) => v.loss !== undefined).map(([, v]) => v.loss)")
-    assert len(losses) == 12
+    assert len(losses) == 16
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4]), losses
     assert page.evaluate("Studio.points.some(([, v]) => v.eval_loss !== undefined)")
     drawn = page.evaluate("document.getElementById('plot-loss').data.map((line) => line.x.length)")
-    assert max(drawn) == 12
+    assert max(drawn) == 16
     page.wait_for_selector("#job-log >> text=finished")
     page.wait_for_timeout(500)
     keep(page, "jobs")
