@@ -27,7 +27,7 @@ check: setup-dev
 
 unit: setup-dev
 	@$(PYTHON) scripts/bootstrap.py --dev --browser
-	@$(VENV_PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV_PYTHON) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: setup-dev
 setup-dev:

@@ -67,7 +67,7 @@ def make_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: two processes take one file after another, and none should be left over at the end."""
+    """The longest files first: the processes take one file after another, and none should be left over at the end."""
     first = ("tests/browser/", "tests/worker/")
     items.sort(key=lambda item: next((i for i, start in enumerate(first) if item.nodeid.startswith(start)), len(first)))
     for item in items:
@@ -78,7 +78,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One of two processes has the browser to itself: pages do not wait for each other. The other has the rest."""
+    """One of three processes has the browser to itself: pages do not wait for each other. The others have the rest.
+
+    Three for two cores: each waits a third of its time, for a page or for a worker that it started.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class OneBrowser(LoadFileScheduling):
