@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.browser.conftest import PATIENCE, ROOT, Visit, keep
+from tests.browser.conftest import ANSWERED, PATIENCE, ROOT, Visit, keep
 
 pytestmark = pytest.mark.browser
 TRAINING = 300_000  # milliseconds for a short training of the starter model
@@ -21,10 +21,12 @@ def advanced(page, preset: str = "") -> None:
     page.locator("#form-mode label").nth(1).click()
     page.wait_for_selector("#method", state="visible")
     if preset:
+        before = page.evaluate(ANSWERED)
         choose(page, "preset", preset)
         page.wait_for_function(
             "name => document.querySelector('#preset input').value.endsWith(name)", arg=f" · {preset}"
         )
+        page.wait_for_function(f"before => {ANSWERED} > before", arg=before)  # what is typed sooner is written over
 
 
 def set_option(page, key: str, value: object) -> None:
