@@ -13,8 +13,13 @@ WORKER = "studio.worker.train"
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"}
 
 LIGHT_CODE = "import importlib, json, sys, time; importlib.import_module(sys.argv[1]); "
-# As the worker does: see studio/worker/quiet.py.
-WORKER_CODE = "import sys; sys.modules['bitsandbytes'] = None; " + LIGHT_CODE
+# As the worker does: see studio/worker/quiet.py and studio/loading.py; and without the latter, to see what it spares.
+WORKER_CODE = """import importlib, json, sys, time; sys.modules["bitsandbytes"] = None
+from studio.loading import loading
+with loading():
+    importlib.import_module(sys.argv[1])
+"""
+COLLECTED_CODE = "import sys; sys.modules['bitsandbytes'] = None; " + LIGHT_CODE
 TELL = "print(json.dumps([time.process_time(), sorted(name for name in sys.modules if '.' not in name)]))"
 
 
@@ -25,8 +30,9 @@ def measure(options: Options) -> list[Figure]:
         runs = [import_once(module, LIGHT_CODE, warm_environment()) for _ in range(options.rounds)]
         figures.append(_figure(module, [cpu for cpu, _ in runs]))
         heavy |= runs[0][1] & HEAVY
-    runs = [import_once(WORKER, WORKER_CODE, worker_environment()) for _ in range(2)]
-    figures.append(_figure(WORKER, [cpu for cpu, _ in runs]))
+    for name, code in ((WORKER, WORKER_CODE), (f"{WORKER}, garbage looked for", COLLECTED_CODE)):
+        runs = [import_once(WORKER, code, worker_environment()) for _ in range(2)]
+        figures.append(_figure(name, [cpu for cpu, _ in runs]))
     return [
         Figure(
             name="torch and its kin in the page's imports",

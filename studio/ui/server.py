@@ -105,8 +105,8 @@ def health(studio: Studio) -> JSONResponse:
 def _quicken(blocks: "gr.Blocks") -> None:
     """Spare the page what nobody sees.
 
-    It tells every output of every event that it is waited for, also where that is not shown: 16,000 updates at the
-    first visit, each a search through the tree of components. Where nothing is shown, nothing is told.
+    It tells every output of every event that it is waited for, also where that is not shown, and each time searches
+    the tree of components for it. Where nothing is shown, nothing is told.
     """
     for function in blocks.fns.values():
         if function.show_progress == "hidden" or function.fn is None:  # None: the browser's own work

@@ -78,3 +78,14 @@ def new_job(studio: Studio):
         return studio.store.create(build_spec({**values, "name": name, **changes}))
 
     return make
+
+
+@pytest.fixture
+def toasts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the page says in passing, in place of saying it."""
+    import gradio as gr
+
+    shown: list[str] = []
+    monkeypatch.setattr(gr, "Info", lambda text, **options: shown.append(text))
+    monkeypatch.setattr(gr, "Warning", lambda text, **options: shown.append(text))
+    return shown

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
 from studio.errors import UserError
@@ -13,15 +12,8 @@ from studio.ui.feedback import guarded
 from studio.ui.play_weights import WeightsHandlers
 from studio.workspace import WorkspaceInUse
 
+pytestmark = pytest.mark.usefixtures("toasts")
 REQUEST = SimpleNamespace(query_params={}, headers={"cookie": "studio_language=zh"})
-
-
-@pytest.fixture(autouse=True)
-def toasts(monkeypatch):
-    shown = []
-    monkeypatch.setattr(gr, "Info", lambda text, **options: shown.append(text))
-    monkeypatch.setattr(gr, "Warning", lambda text, **options: shown.append(text))
-    return shown
 
 
 @pytest.fixture

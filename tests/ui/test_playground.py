@@ -26,6 +26,7 @@ from studio.workspace import write_json
 from tests.playground.conftest import server, talking
 
 __all__ = ["server", "talking"]  # fixtures
+pytestmark = pytest.mark.usefixtures("toasts")
 DRAWN = ["", 0.7, 0.9, 64]
 OTHER = "base:org/model"
 
@@ -50,14 +51,6 @@ def inputs(state=None, count=1, *, separate=False, shared=DRAWN, choices=("base:
 def on(talking, monkeypatch):
     monkeypatch.setattr(panes, "YIELD_EVERY", 0.005)
     return ChatHandlers(talking)
-
-
-@pytest.fixture(autouse=True)
-def toasts(monkeypatch):
-    shown = []
-    monkeypatch.setattr(gr, "Info", lambda text, **options: shown.append(text))
-    monkeypatch.setattr(gr, "Warning", lambda text, **options: shown.append(text))
-    return shown
 
 
 def ask(on, prompt, *given, **options):

@@ -27,8 +27,7 @@ class RewardOptions(Options):
 def columns(sequences: list[Sequence], max_length: int) -> list[dict[str, Any]]:
     """A pair that is read whole; none when one of its answers is longer, or when they do not differ. TRL does the same.
 
-    A cut answer has lost its end, where it is judged. Measured on 300 real pairs: what a linear probe of the starter
-    model ranks right falls from 70 % of the whole pairs to 56 % of all when the others are cut to the same length.
+    A cut answer has lost its end, where it is judged, and its length, which tells answers apart.
     """
     chosen, rejected = (sequence.input_ids for sequence in sequences)
     fits = max(len(chosen), len(rejected)) <= max_length
