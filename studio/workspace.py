@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from studio.errors import UserError
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-FOLDERS = ("models", "datasets", "jobs", "adapters", "servers", "uploads", "trash", "conversations")
+FOLDERS = ("models", "datasets", "jobs", "adapters", "servers", "uploads", "trash", "conversations", "rounds")
 
 LEFT_AFTER = 24 * 3600  # seconds
 
@@ -103,6 +103,11 @@ class Workspace:
     @property
     def votes(self) -> Path:
         return self.root / "votes.jsonl"
+
+    @property
+    def rounds(self) -> Path:
+        """Rounds of the arena that wait for a vote."""
+        return self.root / "rounds"
 
     def model(self, name: str) -> Path:
         return self.models / check_id(name, "model")

@@ -4,63 +4,31 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict
+from typing import Any
 
 from studio.errors import UserError
 from studio.playground.client import Settings
+from studio.playground.rounds import MOST_KEPT, Round, RoundFolder, Said
 from studio.playground.votes import LONGEST_FINISH, SIDES, Contender, Outcome, Prompt, Shown, Side, Vote, VoteStore
 
-MOST_KEPT = 500  # rounds; the oldest is forgotten
 MOST_ANSWERING = 12  # at once, of all voters
 PATIENCE = 90.0  # seconds: a round that nobody looked at for so long stops answering
-State = Literal["answering", "ready", "failed", "stopped", "voted"]
-
-
-class Said(NamedTuple):
-    """An answer so far, and how it ended ("stop", "length"; empty: not yet, or nobody said)."""
-
-    text: str
-    finish: str = ""
-
 
 Answers = Iterator[tuple[Said, Said]]
 """The left and the right answer as they grow; closing it stops them."""
 
 
-@dataclass(kw_only=True)
-class Round:
-    """One prompt, and the two who answer it in the order in which they are shown."""
-
-    id: str
-    voter: str
-    prompt: Prompt
-    dataset: str
-    settings: Settings
-    pair: tuple[Contender, Contender]
-    answers: tuple[Said, Said] = (Said(""), Said(""))
-    looked: float = field(default_factory=time.monotonic)
-    left: threading.Event = field(default_factory=threading.Event)
-    voted: bool = False
-    work: Future[None] | None = None
-
-    def state(self) -> State:
-        if self.voted:
-            return "voted"
-        if self.work is None or not self.work.done():
-            return "answering"
-        if self.work.exception() is not None:
-            return "failed"
-        return "stopped" if self.left.is_set() else "ready"
-
-
 class Arena:
-    """The rounds of one studio, in memory; safe to share between threads. Votes go into the store."""
+    """The rounds of one studio; safe to share between threads. Votes go into the store.
 
-    def __init__(self, store: VoteStore) -> None:
-        self.store = store
+    Rounds are in memory; those that wait for a vote are in a folder too, so that a restart does not lose them.
+    """
+
+    def __init__(self, store: VoteStore, folder: RoundFolder) -> None:
+        self.store, self._folder = store, folder
         self._rounds: dict[str, Round] = {}
         self._lock = threading.Lock()
         self._runners = ThreadPoolExecutor(max_workers=MOST_ANSWERING, thread_name_prefix="arena")
@@ -127,6 +95,7 @@ class Arena:
                 raise UserError("Both answers have to be whole before the vote.", "Wait, or take the next prompt.")
             self.store.cast(vote_of(one, outcome, rewritten))
             one.voted = True
+            self._folder.drop(one.id)
         return revealed(one.pair)
 
     def leave(self, round_id: str, voter: str) -> None:
@@ -134,19 +103,22 @@ class Arena:
         self._round(round_id, voter).left.set()
 
     def _round(self, round_id: str, voter: str) -> Round:
-        one = self._rounds.get(round_id)
+        with self._lock:
+            one = self._rounds.get(round_id) or self._folder.find(round_id)
+            if one is not None:
+                self._rounds[round_id] = one
         if one is None or one.voter != voter:
             raise UserError("That round is not known.", "Take the next prompt.")
         return one
 
-    @staticmethod
-    def _follow(one: Round, answers: Answers) -> None:
+    def _follow(self, one: Round, answers: Answers) -> None:
         with closing(answers):  # type: ignore[type-var] # every generator can be closed
             for pair in answers:
                 one.answers = pair
                 if one.left.is_set() or time.monotonic() - one.looked > PATIENCE:
                     one.left.set()
                     return
+        self._folder.keep(one)
 
 
 def revealed(pair: tuple[Contender, Contender]) -> dict[str, Any]:

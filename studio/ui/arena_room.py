@@ -14,10 +14,11 @@ from studio.data.examples import Message, system, user
 from studio.data.snapshots import read_current
 from studio.errors import UserError
 from studio.jobs.studio import Studio
-from studio.playground.arena import Answers, Arena, Said
+from studio.playground.arena import Answers, Arena
 from studio.playground.client import chat_target
 from studio.playground.contenders import base_name, base_title, choose
 from studio.playground.held_out import HeldOut, held_out_prompts, least_shown, parts_of
+from studio.playground.rounds import RoundFolder, Said
 from studio.playground.standings import chosen, standings
 from studio.playground.votes import SIDES, Ballot, Contender, VoteStore, voter_name
 from studio.ui.arena_requests import RoundWish, VoteWish
@@ -35,7 +36,7 @@ class ArenaRoom:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.store = VoteStore(studio.workspace.votes)
-        self.arena = Arena(self.store)
+        self.arena = Arena(self.store, RoundFolder(studio.workspace.rounds))
         self._lock = threading.Lock()
         self._shown: dict[tuple[str, str], Counter[int]] = {}
         self._held_out: dict[tuple[Any, ...], HeldOut] = {}
