@@ -25,6 +25,7 @@ WORKER_RECORD, HEARTBEAT, MANIFEST, ORIGIN = "worker.json", "heartbeat", "manife
 DATA = "data.json"  # which rows a job learned from
 SWEEP = "sweep.json"  # which values a job of a sweep tries
 ENDPOINT = "endpoint.json"  # where an inference server answers
+PROMISED = "promised.json"  # the memory that it must leave to others
 MEMORY = "memory.json"  # what a job measured on its card
 PROBE = "probe.json"  # what its longest batch took, tried beforehand
 

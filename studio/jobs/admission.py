@@ -57,6 +57,7 @@ class Admission:
             todo = sharing.plan(need, free, chats)
         if todo == Plan():
             self.nobody_waits()
+            self._servers.promise(need)
             return True
         self._servers.reserve(need, spec.name or job_id)  # no other model may take what is made free
         short = f"it needs about {gib(need)}, and {gib(free)} of {space.name}'s memory are free"

@@ -10,7 +10,7 @@ from studio.errors import UserError
 from studio.jobs.events import Failed, read_events
 from studio.jobs.launchers import local
 from studio.jobs.spec import ServeSpec, read_spec
-from studio.workspace import read_json
+from studio.workspace import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class RunningServer:
         except psutil.Error:
             return False
         return any(one.laddr[1:] == (value["port"],) and one.status == psutil.CONN_ESTABLISHED for one in connections)
+
+    def leave_free(self, amount: int) -> None:
+        """Tell it how many bytes of the free memory are promised to others: it keeps less of conversations then."""
+        if read_json(self.folder / names.PROMISED) != {"bytes": amount}:
+            write_json(self.folder / names.PROMISED, {"bytes": amount})
 
     @property
     def failure(self) -> UserError | None:

@@ -20,6 +20,7 @@ WATCH_EVERY = 5.0  # seconds between two looks at who is answering
 ASKING = 5.0  # seconds between asking for a server and an answer that can be seen in progress
 LEFT_AFTER = 3.0  # seconds without asking again after which nobody waits for a base model any more
 MOST_WAIT = 150.0  # seconds that somebody waits for others before being told to come back
+STEP = 64 << 20  # bytes; what is promised is told in such steps, rounded up, rather than anew at every look
 END_GRACE = 15.0  # seconds for a server to end before it is killed
 
 
@@ -98,16 +99,22 @@ class ServerPool:
         with self._lock:
             self._reserved = None if need is None else (need, job)
 
+    def promise(self, need: int) -> None:
+        """A job of `need` bytes starts now: what is loaded must not grow into them."""
+        with self._lock:
+            self._tell_promised(need)
+
     def tend(self) -> None:
         """Start what is wanted where there is room; make room where somebody is idle."""
         with self._lock:
             self._see_out()
             self._let_go_of_others()
             now = time.monotonic()
-            if now - self._watched > WATCH_EVERY:
+            if now - self._watched > WATCH_EVERY and self._servers:
                 self._watched = now
                 for base_model in self._servers:
                     self._is_answering(base_model)
+                self._tell_promised(0)
             for base_model, (_, last) in sorted(self._wanted.items(), key=lambda item: item[1]):
                 try:
                     reason = self._obstacle(base_model)
@@ -218,6 +225,14 @@ class ServerPool:
         write_text(server.folder / names.SPEC, spec_text(server.spec))
         local.launch(self._worker, server.folder)
         return server
+
+    def _tell_promised(self, more: int) -> None:
+        """Tell what answers how much it has to leave to the jobs that run, to what loads, and to `more`."""
+        alive = [server for server in self._servers.values() if server.is_alive]
+        workers = self._ledger.workers(sharing.look_around()) if alive else []
+        for server in alive:
+            amount = more + sum(one.promised for one in workers if one.folder != server.folder)
+            server.leave_free(-(-amount // STEP) * STEP)
 
     def _forget(self, base_model: str) -> None:
         """Drop a server that ended; say why when it failed."""

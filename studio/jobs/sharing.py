@@ -163,7 +163,7 @@ class Ledger:
         return space.free - sum(worker.promised for worker in workers)
 
     def workers(self, space: Space) -> list[Growing]:
-        """The jobs that run and the chats that load."""
+        """The jobs that run and the chats that are loaded, or load: one of these has room for an answer promised."""
         found = []
         for folder in (*self._workspace.jobs.iterdir(), *self._workspace.servers.iterdir()):
             record = local.read_record(folder)
@@ -176,7 +176,7 @@ class Ledger:
             if isinstance(spec, TrainSpec):
                 promised = self._promised(folder.name, job_needs, spec, record, space)
                 found.append(Growing(spec.name or folder.name, folder, trains=True, promised=promised))
-            elif not (folder / names.ENDPOINT).is_file():  # a chat that answers has what it needs
+            else:
                 loads = spec if isinstance(spec, ServeSpec) else ServeSpec(base_model=spec.base_model)  # as a merge may
                 promised = self._promised(folder.name, chat_needs, loads, record, space)
                 found.append(Growing(spec.base_model, folder, trains=False, promised=promised))

@@ -19,12 +19,13 @@ from studio.base_models import fingerprint
 from studio.data.chat_template import PLAIN_TEMPLATE
 from studio.errors import UserError
 from studio.worker import adapter_files, packed_rows
+from studio.worker.budget import Budget
 from studio.worker.lora_rows import LoraSwitch, LoraWeights, Span, read_lora
 from studio.worker.soft_prompts import SoftPrompt, load_soft_prompt
 from studio.workspace import Workspace
 
 BASE = "base"
-DEFAULT_LIMIT = 1 << 30  # bytes
+DEFAULT_BUDGET = Budget(1 << 30)
 ONE_AT_A_TIME = "Models of this architecture answer one conversation after another, a token at a time."
 
 
@@ -80,10 +81,10 @@ class AdapterShelf:
         base_folder: Path,
         workspace: Workspace,
         *,
-        limit: int = DEFAULT_LIMIT,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> None:
         self._model: Any = model.eval()
-        self._workspace, self._limit = workspace, limit
+        self._workspace, self._budget = workspace, budget
         self._loading, self._speaking = threading.RLock(), threading.Lock()
         self._places: dict[str, _Place] = {}
         self._clock = itertools.count()
@@ -171,7 +172,8 @@ class AdapterShelf:
 
     def _make_room(self, size: int) -> None:
         """Forget adapters, those used longest ago first, until one of `size` bytes fits; one always does."""
-        while self._places and self.size + size > self._limit:
+        most = self._budget.most(self.size + size)  # it is loaded already
+        while self._places and self.size + size > most:
             self._drop(min(self._places, key=lambda name: self._places[name].used))
 
     def _drop(self, name: str) -> None:

@@ -25,6 +25,10 @@ class RowCache:
         """Bytes."""
         return self._keys.nbytes + self._values.nbytes
 
+    def has_room(self, count: int) -> bool:
+        """Whether so many more tokens fit without taking memory."""
+        return len(self.tokens) + count <= self._keys.shape[3]
+
     def windows(self, count: int) -> tuple[tuple[torch.Tensor, ...], ...]:
         """(keys, values to be written, all keys, all values with them) for `count` more tokens, each by layer."""
         begin, end = len(self.tokens), len(self.tokens) + count

@@ -14,16 +14,21 @@ import torch
 from studio.errors import UserError
 from studio.worker.adapters import AdapterShelf, Voice
 from studio.worker.batching import Row, Work, advance, turns
+from studio.worker.budget import Budget
 from studio.worker.caches import CacheShape, ConversationPool, RowCache
 from studio.worker.sampling import Sampling, draw_all, sum_of_log_probabilities
 
 BASE = "base"
 FinishReason = Literal["stop", "length", "cancelled"]
 MAX_BATCH = 16
-CACHE_LIMIT = 1 << 30  # bytes
+DEFAULT_BUDGET = Budget(1 << 30)
 QUANTUM = 16  # passes until a conversation lets another one in, when more want to be answered than a batch holds
 BROKEN = UserError("The model's server broke off; its log says why.", "Send the message again: it is started anew.")
 NO_MEMORY = UserError("The card ran out of memory.", "Ask for fewer tokens, or close other chats.")
+PROMISED = UserError(
+    "The memory for a longer answer is promised to the job that runs beside this chat.",
+    "Begin a new conversation, or wait until the job is finished.",
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,15 @@ class Engine:
     """A thread that owns the model. Others hand in requests and read their pieces."""
 
     def __init__(
-        self, shelf: AdapterShelf, device: torch.device, *, max_batch: int = MAX_BATCH, cache_limit: int = CACHE_LIMIT
+        self,
+        shelf: AdapterShelf,
+        device: torch.device,
+        *,
+        max_batch: int = MAX_BATCH,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> None:
         self._shelf, self._device = shelf, device
-        self._max_batch, self._cache_limit = max_batch, cache_limit
+        self._max_batch, self._budget = max_batch, budget
         self._new: queue.Queue[Request] = queue.Queue()
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
@@ -155,10 +165,11 @@ class Engine:
         while self._waiting:
             row = self._waiting[0]
             need = self._need(row) + sum(self._need(one) for one in self._live)
-            if self._live and need > self._cache_limit:
+            most = self._budget.most(self.cache_size)
+            if self._live and need > most:
                 break
             self._waiting.popleft()
-            self.pool.shrink(max(0, self._cache_limit - need))
+            self.pool.shrink(max(0, most - need))
             if self._shape is not None:
                 self._recall(row, self._shape)
             self._live.append(row)
@@ -186,6 +197,9 @@ class Engine:
     def _step(self, rows: list[Row]) -> None:
         """One pass for rows that share it; those that cannot go on are told."""
         while rows:
+            if any(row.cache and not row.cache.has_room(len(row.todo)) for row in rows) and not self._budget.has_left:
+                rows = self._relieve(rows, PROMISED)
+                continue
             try:
                 work = advance(self._shelf, rows)
             except UserError as error:
@@ -193,21 +207,21 @@ class Engine:
                     self._end(row, Piece(error=error))
                 return
             except torch.OutOfMemoryError:
-                rows = self._relieve(rows)
+                rows = self._relieve(rows, NO_MEMORY)
                 continue
             for row in rows:
                 row.passes += 1
             self._use(work)
             return
 
-    def _relieve(self, rows: list[Row]) -> list[Row]:
-        """After the memory ran out: forget conversations that rest, else end the longest one. Returns who goes on."""
+    def _relieve(self, rows: list[Row], error: UserError) -> list[Row]:
+        """There is no more memory: forget conversations that rest, else end the longest one. Returns who goes on."""
         if self.pool.size:
             self.pool.shrink(0)
         else:
             longest = max(rows, key=lambda row: len(row.request.input_ids) + len(row.request.generated))
             longest.cache = None
-            self._end(longest, Piece(error=NO_MEMORY))
+            self._end(longest, Piece(error=error))
             rows = [row for row in rows if row is not longest]
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -262,7 +276,7 @@ class Engine:
         if isinstance(row.cache, RowCache) and row.cache.tokens:
             self.pool.put(_speaker(row), row.cache)
             needed = sum(self._need(one) for one in self._live)
-            self.pool.shrink(max(0, self._cache_limit - needed))
+            self.pool.shrink(max(0, self._budget.most(self.cache_size) - needed))
         row.cache = None
         row.request.send(piece)
 

@@ -20,13 +20,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from studio import hardware
 from studio import workspace as names
 from studio.base_models import model_folder
 from studio.errors import UserError
 from studio.jobs.spec import ServeSpec
 from studio.worker import load, protocol
 from studio.worker.adapters import AdapterShelf, Voice
+from studio.worker.budget import Budget, Leftover, free_memory
 from studio.worker.generation import Engine, Piece, cancelling
 from studio.worker.generation import Request as Generation
 from studio.worker.sampling import Sampling
@@ -201,11 +201,11 @@ def run(folder: Path, spec: ServeSpec) -> None:
     if tokenizer.chat_template is None:
         tokenizer = load.load_tokenizer(base, "plain")
     token = secrets.token_urlsafe(32)
-    free = free_memory(where)
-    limit = spec.adapter_bytes or int(free * ADAPTERS_SHARE)
-    shelf = AdapterShelf(model, tokenizer, base, workspace, limit=limit)
-    caches = spec.cache_bytes or int(free * CACHES_SHARE)
-    engine = Engine(shelf, where, max_batch=spec.max_batch_size, cache_limit=caches)
+    free, left = free_memory(where), Leftover(folder, where)
+    adapters = Budget(spec.adapter_bytes or int(free * ADAPTERS_SHARE), left)
+    caches = Budget(spec.cache_bytes or int(free * CACHES_SHARE), left)
+    shelf = AdapterShelf(model, tokenizer, base, workspace, budget=adapters)
+    engine = Engine(shelf, where, max_batch=spec.max_batch_size, budget=caches)
     server = Server(shelf, token, engine)
     gc.freeze()  # what stays to the end need not be looked through each time an adapter goes
     listener = socket.create_server(("127.0.0.1", 0))
@@ -217,11 +217,6 @@ def run(folder: Path, spec: ServeSpec) -> None:
         http.run(sockets=[listener])
     finally:
         (folder / names.ENDPOINT).unlink(missing_ok=True)
-
-
-def free_memory(where: torch.device) -> int:
-    """Bytes that are free on the card, or in main memory where there is none."""
-    return torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else hardware.available_memory()
 
 
 def _end_when_idle(server: Server, http: uvicorn.Server, idle_seconds: float) -> None:

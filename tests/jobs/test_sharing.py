@@ -7,16 +7,18 @@ from dataclasses import replace
 import pytest
 
 from studio import hardware
+from studio import workspace as names
 from studio.errors import UserError
 from studio.hardware import Gpu
 from studio.jobs import admission, servers, sharing
 from studio.jobs.launchers import local
 from studio.jobs.presets import read_presets
 from studio.jobs.servers import ServerPool
-from studio.jobs.sharing import Chat, Plan, Space, chat_needs, job_needs, plan
+from studio.jobs.sharing import Chat, Ledger, Plan, Space, chat_needs, job_needs, plan
 from studio.jobs.spec import ServeSpec, build_spec
 from studio.jobs.supervisor import Supervisor
 from studio.memory.estimate import GIB
+from studio.workspace import read_json
 from tests.conftest import tiny_spec
 
 PATIENCE = 20.0
@@ -145,6 +147,37 @@ def test_both_are_kept_when_they_fit(studio, pool, machine, supervisor, job):
     until(supervisor.look, lambda: studio.store.view(job_id).status == "completed")
     assert pool.running() == [A]
     assert studio.store.view(job_id).state.warnings == []
+
+
+def told(pool, base):
+    """The bytes that a chat was told to leave to others."""
+    return (read_json(pool._servers[base].folder / names.PROMISED) or {"bytes": 0})["bytes"]
+
+
+def test_a_chat_is_told_what_it_must_leave_to_a_job_as_it_starts_and_while_it_grows(
+    studio, pool, machine, supervisor, job, monkeypatch
+):
+    monkeypatch.setattr(servers, "STEP", 1)
+    monkeypatch.setattr(servers, "WATCH_EVERY", 0.0)
+    load(pool, A)
+    machine.job = 40
+    pool.promise(40)
+    assert told(pool, A) == 40  # before the job has begun
+    held = [0]
+    monkeypatch.setattr(sharing, "held", lambda record, space: held[-1])
+    job_id = job(seed=5)
+    for taken, rest in ((0, 40), (10, 30), (45, 0)):
+        held.append(taken)
+        until(supervisor.look, lambda rest=rest: told(pool, A) == rest)
+    until(supervisor.look, lambda: studio.store.view(job_id).status == "running")
+
+
+def test_a_chat_that_is_loaded_has_room_for_an_answer_promised(studio, pool, machine, monkeypatch):
+    load(pool, A)
+    monkeypatch.setattr(sharing, "chat_needs", lambda spec, workspace, space: 14)
+    space = machine.look_around()
+    ledger = Ledger(studio.workspace)
+    assert ledger.free(space, ledger.workers(space)) == 86  # of 100 it holds 10 and may take 4
 
 
 def test_an_idle_chat_makes_room_and_the_job_says_so(studio, pool, machine, supervisor, job):

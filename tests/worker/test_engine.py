@@ -10,17 +10,20 @@ import torch
 from peft import AdaLoraConfig, PeftModel, ShiraConfig
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from studio import hardware
+from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.spec import ServeSpec
 from studio.worker import batching, load
 from studio.worker.adapters import AdapterShelf
 from studio.worker.batching import share_out
+from studio.worker.budget import Budget, Leftover
 from studio.worker.caches import CacheShape, RowCache, common_length
 from studio.worker.generation import Engine, Request, cancelling
 from studio.worker.packed_rows import can_pack
 from studio.worker.sampling import Sampling, draw, draw_all
 from studio.worker.text_stream import TextStream
-from studio.workspace import Workspace
+from studio.workspace import Workspace, write_json
 from tests.worker.voices import CONFIGS, copy_adapter, make_adapter
 
 CPU = torch.device("cpu")
@@ -169,7 +172,7 @@ def test_the_next_turn_reads_only_what_is_new_and_answers_the_same(shelf, engine
         written = answer(engine, first)
         longer = [*first.input_ids, *written, *ids_of(9, seed=5)]
         again = Request(shelf.voice(name), longer, first.sampling)
-        forgetful = Engine(shelf, CPU, cache_limit=0)
+        forgetful = Engine(shelf, CPU, budget=Budget(0))
         anew = Request(shelf.voice(name), longer, first.sampling)
         assert answer(engine, again) == answer(forgetful, anew)
         assert (again.cached_tokens, anew.cached_tokens) == (49, 0)
@@ -190,7 +193,7 @@ def test_a_speaker_never_gets_what_another_remembers(shelf, engine):
 
 def test_the_memory_of_conversations_stays_within_its_limit(shelf):
     limit = 300 * CacheShape(shelf.base_model).token_bytes
-    engine = Engine(shelf, CPU, cache_limit=limit)
+    engine = Engine(shelf, CPU, budget=Budget(limit))
     for seed in range(12):
         answer(engine, ask(shelf, "base", 60, 5, seed=seed))
         assert engine.cache_size <= limit
@@ -278,8 +281,8 @@ def test_two_hundred_readers_who_leave_at_random_leave_no_slot_behind(shelf):
 def test_two_hundred_adapters_come_and_go_without_growth(base, workspace, tmp_path):
     shelf = shelf_of(base, workspace)
     size = shelf.voice("lora-a").size
-    shelf = shelf_of(base, workspace, limit=3 * size)
-    engine = Engine(shelf, CPU, cache_limit=0)
+    shelf = shelf_of(base, workspace, budget=Budget(3 * size))
+    engine = Engine(shelf, CPU, budget=Budget(0))
     first = []
     for number in range(200):
         name = "dora" if number % 100 == 99 else f"many-{number % 10}"
@@ -299,12 +302,52 @@ def test_two_hundred_adapters_come_and_go_without_growth(base, workspace, tmp_pa
 def test_the_adapter_used_longest_ago_makes_room_and_comes_back(base, workspace):
     probe = shelf_of(base, workspace)
     sizes = {name: probe.voice(name).size for name in ("lora-a", "lora-b", "lora-c")}
-    shelf = shelf_of(base, workspace, limit=sizes["lora-a"] + max(sizes["lora-b"], sizes["lora-c"]))
+    shelf = shelf_of(base, workspace, budget=Budget(sizes["lora-a"] + max(sizes["lora-b"], sizes["lora-c"])))
     for name in ("lora-a", "lora-b", "lora-a", "lora-c"):
         shelf.voice(name)
     assert shelf.loaded == ["base", "lora-a", "lora-c"]
     engine = Engine(shelf, CPU)
     assert answer(engine, ask(shelf, "lora-b", 10)) == plainly(base, workspace, "lora-b", ids_of(10), 20)
+
+
+def test_memory_that_is_promised_to_a_job_is_not_taken(base, workspace, shelf):
+    """Conversations that rest are forgotten for it first; an answer ends where only promised memory is left."""
+    left = [10**9]
+    engine = Engine(shelf, CPU, budget=Budget(10**9, lambda: left[0]))
+    rests = ask(shelf, "base", 40, 4)
+    answer(engine, rests)
+    assert engine.pool.size > 0
+    left[0] = 0
+    short = ask(shelf, "lora-a", 30, 8, seed=1)  # what it needs was taken when it came in
+    assert answer(engine, short) == plainly(base, workspace, "lora-a", short.input_ids, 8)
+    with pytest.raises(UserError, match="promised to the job"):
+        answer(engine, ask(shelf, "lora-a", 30, 150, seed=2))
+    assert engine.pool.size == 0
+    left[0] = 10**9
+    long = ask(shelf, "lora-a", 30, 150, seed=2)
+    assert answer(engine, long) == plainly(base, workspace, "lora-a", long.input_ids, 150)
+
+
+def test_an_adapter_makes_room_where_the_rest_is_promised(base, workspace):
+    left = [10**9]
+    shelf = shelf_of(base, workspace, budget=Budget(10**9, lambda: left[0]))
+    shelf.voice("lora-a")
+    left[0] = -shelf.voice("lora-b").size  # the next one was loaded into what is not there
+    shelf.voice("lora-c")
+    assert "lora-a" not in shelf.loaded
+    assert "lora-c" in shelf.loaded
+
+
+def test_what_is_left_is_what_is_free_without_what_is_promised(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "available_memory", lambda: 1000)
+    left = Leftover(tmp_path, CPU)
+    assert left() == 1000
+    for promised, wanted in ((300, 700), (5000, 0)):
+        write_json(tmp_path / names.PROMISED, {"bytes": promised})
+        assert left() == wanted
+    assert Budget(500, left).most(held=20) == 20
+    assert not Budget(500, left).has_left
+    assert Budget(500).most(held=20) == 500
 
 
 def test_other_architectures_are_answered_one_at_a_time_and_right(tmp_path, tiny_model, passes):

@@ -25,6 +25,7 @@ from studio.playground.client import ChatClient, Settings
 from studio.worker import load, serve
 from studio.worker.adapters import AdapterShelf
 from studio.worker.generation import Engine
+from studio.workspace import write_json
 from tests.worker.conftest import PATIENCE, run_worker, wait_for_end
 
 pytestmark = pytest.mark.slow
@@ -314,6 +315,17 @@ def test_a_request_out_of_bounds_is_refused_and_the_server_lives(server, wrong):
     assert response.status_code == 400
     assert response.json()["error"]["type"] == "invalid_request_error"
     assert server.say(max_tokens=2)
+
+
+def test_a_server_does_not_grow_into_memory_that_a_job_was_promised(server):
+    file = server.folder / names.PROMISED
+    write_json(file, {"bytes": 1 << 60})
+    try:
+        assert "promised to the job" in refusal(server, max_tokens=400)
+        assert server.say(max_tokens=8)
+    finally:
+        file.unlink()
+    assert server.post(max_tokens=400).status_code == 200
 
 
 def test_an_answer_ends_where_the_models_memory_ends(server):
