@@ -20,7 +20,7 @@ LEARNED = "Voted keeper"  # what DPO makes of the votes
 VOTES = 10
 PATIENCE = 600_000  # milliseconds for a training, or for what a busy machine does meanwhile
 SAID = re.compile(r"\b(lamp|lantern|light|fog|tide|sea|ship|harbour|lighthouse|keeper|watch|beam)s?\b", re.IGNORECASE)
-SFT = {"max_length": 128, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 7e-4}
+SFT = {"max_length": 128, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "learning_rate": 5e-4}
 DPO = {"max_length": 256, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "learning_rate": 5e-5}
 
 
@@ -55,8 +55,8 @@ class Session:
     def run(self, folder: Path, steps: int) -> list[Figure]:
         """The steps of the loop, in their order."""
         keeper, plain, questions = lessons(folder)
-        self.train(keeper, KEEPER, SFT, 2 * steps)
-        self.train(plain, PLAIN, SFT, 2 * steps)
+        self.train(keeper, KEEPER, SFT, 4 * steps)
+        self.train(plain, PLAIN, SFT, 4 * steps)
         alike = self.compare(questions[0])
         before = self.vote([KEEPER, PLAIN], questions, "votes")
         pairs = self.make_pairs()
@@ -126,9 +126,12 @@ class Session:
     def vote(self, contenders: list[str], questions: list[str], picture: str) -> Counter[str]:
         """Ten blind rounds by the rule: who was preferred how often ("tie" for neither)."""
         self.tab.click("#tab-arena-button")
-        self.tab.wait_for_selector("#arena-contenders input")
-        for pick in self.tab.locator("#arena-contenders label").all():
-            pick.locator("input").set_checked(any(name in pick.inner_text() for name in contenders))
+        everybody = self.tab.locator("#arena-contenders label")
+        for name in contenders:  # the list is read anew as the tab opens; who was just trained comes with it
+            everybody.filter(has_text=name).wait_for()
+        for name in everybody.all_inner_texts():
+            wanted = any(one in name for one in contenders)
+            everybody.filter(has_text=name).locator("input").set_checked(wanted)
         self.tab.fill("#arena-prompts", "\n".join(questions))
         self.tab.evaluate("window.Studio.arena.cycle = 0")
         if not self.tab.locator("#arena-temperature").is_visible():
