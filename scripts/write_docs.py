@@ -180,7 +180,7 @@ def matrix_page() -> str:
             source="tests/worker/matrix.json, which the tests of the matrix write, and studio/jobs/preflight.py"
         ),
         "",
-        "✓: a test trains three steps on a tiny model, of which so many weights learn; it sees that the loss is finite "
+        "✓: a test trains two steps on a tiny model, of which so many weights learn; it sees that the loss is finite "
         "and that nothing else has moved, saves, and compares the answer with that of a new process that loads what is "
         "there (`tests/worker/matrix.py`). A letter: the form refuses it, for the reason below. Options are the "
         "defaults; some options narrow it, and the form says so.",

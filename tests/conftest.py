@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import tarfile
 from datetime import UTC, datetime
 from io import BytesIO
@@ -19,6 +20,8 @@ from studio.jobs.store import JobStore
 from studio.jobs.studio import Studio
 from studio.settings import Settings
 from studio.workspace import Workspace, write_json
+
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # as in a worker (studio/settings.py); before anything imports torch
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'"

@@ -6,6 +6,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +158,12 @@ def _settle() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """A tiny model on two threads waits more than it computes, and the longer the busier the machine is."""
+def short_trainings() -> Iterator[None]:
+    """What a job does once and hundreds of jobs in one process do again and again is done once.
+
+    One thread: a tiny model on two waits more than it computes, and the longer the busier the machine is.
+    """
+    import jinja2
     import torch
 
     torch.set_num_threads(1)
@@ -165,4 +171,8 @@ def one_thread() -> Iterator[None]:
     environment = local.worker_environment
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "worker_environment", lambda: {**environment(), "OMP_NUM_THREADS": "1"})
+        # Every save compiles the template of a model card, and asks for the versions of what is installed.
+        patch.setattr(jinja2.Environment, "compile", lru_cache(64)(jinja2.Environment.compile))
+        for name in ("version", "metadata"):
+            patch.setattr(metadata, name, cache(getattr(metadata, name)))
         yield

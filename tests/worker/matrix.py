@@ -1,8 +1,9 @@
 """Runs a row of the matrix: every objective and quantization of one tuner, each cell trained or refused.
 
-A cell that the form accepts trains three steps; then only what should learn has moved, and a process that never
-trained it loads what was saved and answers the same. What came of it stands in matrix.json, of which
-scripts/write_docs.py makes a page: `--write-matrix` writes it anew.
+A cell that the form accepts trains two steps (what begins at zero moves in the first, the matrix beside it in the
+second); then only what should learn has moved, and a process that never trained it loads what was saved and answers
+the same. What came of it stands in matrix.json, of which scripts/write_docs.py makes a page: `--write-matrix` writes it
+anew.
 """
 
 import fcntl
@@ -28,7 +29,7 @@ from tests.conftest import import_rows, write_rows
 from tests.worker.conftest import Lab, values_of
 
 PROMPT = [5, 17, 40, 8, 99]
-TOKENS = 8
+STEPS, TOKENS = 2, 3
 # What an adapter's weights are called; whole models train the model's own.
 MARKS = {
     "lora": "lora_", "adalora": "lora_", "ia3": "ia3_", "bottleneck": "bottleneck_", "shira": "shira_",
@@ -48,7 +49,7 @@ OBJECTIVE_OPTIONS: dict[str, dict[str, Any]] = {
 APART = {"none": 1e-4, "int8": 1e-3, "nf4": 1e-3}  # how far apart logits may be after loading
 
 LOADER = """
-import json, sys, torch
+import copy, json, sys, torch
 import studio.methods.bottleneck_layers
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
@@ -59,11 +60,16 @@ kinds = {
                 bnb_4bit_compute_dtype=torch.float32),
     "int8": dict(load_in_8bit=True),
 }
+plain = {}
 for folder, quantized, whole, scores in jobs:
     more = {"quantization_config": BitsAndBytesConfig(**kinds[quantized])} if quantized != "none" else {}
     more |= {"num_labels": 1} if scores else {}
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    model = kind.from_pretrained(folder if whole else base, dtype=torch.float32, **more)
+    if whole or more:
+        model = kind.from_pretrained(folder if whole else base, dtype=torch.float32, **more)
+    else:
+        plain[kind] = plain.get(kind) or kind.from_pretrained(base, dtype=torch.float32)
+        model = copy.deepcopy(plain[kind])
     for part in model.modules():
         part.support_avx512bf16_for_cpu = False  # see studio/worker/load.py
     model = (model if whole else PeftModel.from_pretrained(model, folder)).eval()
@@ -185,7 +191,7 @@ class Tried:
 
 
 def try_cell(lab: Lab, cell: Cell, **tuner_options: Any) -> Tried:
-    """Three steps of one cell."""
+    """A few steps of one cell."""
     spec = lab.spec(
         "lora",
         dataset=data_for(lab, cell.objective),
@@ -196,6 +202,7 @@ def try_cell(lab: Lab, cell: Cell, **tuner_options: Any) -> Tried:
         dtype="float32",
         eval_share=0,
         save_steps=1000,
+        max_steps=STEPS,
     )
     with watching(OBJECTIVES[cell.objective]) as seen:
         return Tried(cell, lab.train(spec), seen)
@@ -219,7 +226,7 @@ def check_tried(lab: Lab, done: list[Tried]) -> None:
     """Each was trained right, and answers the same when loaded elsewhere."""
     for one in done:
         cell, seen, losses = one.cell, one.seen, values_of(one.folder, "loss")
-        assert len(losses) == 3, cell
+        assert len(losses) == STEPS, cell
         assert all(math.isfinite(loss) for loss in losses), cell
         assert not seen.spoiled, f"{cell}: {sorted(seen.spoiled)[:3]} were frozen and have moved"
         assert seen.moved, f"{cell}: nothing has learned"
