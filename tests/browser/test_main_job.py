@@ -7,6 +7,7 @@ import pytest
 from tests.browser.conftest import ANSWERED, PATIENCE, ROOT, Visit, keep
 
 pytestmark = pytest.mark.browser
+STEPS = 16
 TRAINING = 300_000  # milliseconds for a short training of the starter model
 
 
@@ -72,14 +73,14 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
     advanced(page)
     page.click("#all-options button")
     for key, value in {
-        "max_steps": 16,
+        "max_steps": STEPS,
         "learning_rate": 0.0008,
         "max_length": 128,
         "per_device_train_batch_size": 2,
-        "eval_steps": 8,
+        "eval_steps": STEPS // 2,
     }.items():
         set_option(page, key, value)
-    page.wait_for_selector("#plan dd >> text=16")
+    page.wait_for_selector(f"#plan dd >> text={STEPS}")
     page.click("#all-options button")
     page.fill("#job-name input, #job-name textarea", "Lighthouse keeper")
     page.wait_for_timeout(500)
@@ -89,11 +90,11 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
     page.wait_for_selector("#plot-loss .main-svg", state="attached")
     wait_for_job(page, "completed")
     losses = page.evaluate("Studio.points.filter(([, v]) => v.loss !== undefined).map(([, v]) => v.loss)")
-    assert len(losses) == 16
+    assert len(losses) == STEPS
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4]), losses
     assert page.evaluate("Studio.points.some(([, v]) => v.eval_loss !== undefined)")
     drawn = page.evaluate("document.getElementById('plot-loss').data.map((line) => line.x.length)")
-    assert max(drawn) == 16
+    assert max(drawn) == STEPS
     page.wait_for_selector("#job-log >> text=finished")
     page.wait_for_timeout(500)
     keep(page, "jobs")
@@ -105,7 +106,7 @@ def test_a_file_becomes_an_adapter_you_can_talk_to(visit: Visit, keeper_file):
     page.wait_for_function("document.querySelector('#chat-model-a input').value.includes('Lighthouse keeper')")
     choose(page, "chat-model-b", "base model")
     page.click("#play-settings button")
-    for name, value in (("temperature", 0), ("max-tokens", 40)):
+    for name, value in (("temperature", 0), ("max-tokens", 24)):
         page.locator(f"#{name} input[type=number]").fill(str(value))
         page.locator(f"#{name} input[type=number]").press("Tab")
     page.click("#play-settings button")

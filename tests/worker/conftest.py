@@ -98,7 +98,7 @@ def wait_until(process: Any, folder: Path, is_it: Any) -> None:
     while not any(is_it(event) for event in read_events(folder / names.EVENTS)):
         assert process.poll() is None, (folder / names.LOG).read_text(encoding="utf-8")
         assert time.monotonic() < end, "the event did not come"
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def of_kind(folder: Path, kind: type) -> list[Any]:
