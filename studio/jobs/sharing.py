@@ -174,24 +174,25 @@ class Ledger:
             except UserError:
                 continue  # of another version: it holds what it holds, and promises nothing that could be read
             if isinstance(spec, TrainSpec):
-                promised = self._promised(folder.name, job_needs, spec, record, space)
+                promised = self._promised(folder, job_needs, spec, record, space)
                 found.append(Growing(spec.name or folder.name, folder, trains=True, promised=promised))
             else:
                 loads = spec if isinstance(spec, ServeSpec) else ServeSpec(base_model=spec.base_model)  # as a merge may
-                promised = self._promised(folder.name, chat_needs, loads, record, space)
+                promised = self._promised(folder, chat_needs, loads, record, space)
                 found.append(Growing(spec.base_model, folder, trains=False, promised=promised))
         return found
 
     def _promised(
-        self, worker: str, needs: Callable[..., int | None], what: Any, record: local.WorkerRecord, space: Space
+        self, folder: Path, needs: Callable[..., int | None], what: Any, record: local.WorkerRecord, space: Space
     ) -> int:
-        if worker not in self._needs:
-            self._needs[worker] = needs(what, self._workspace, space)
-        need, has = self._needs[worker], held(record, space)
+        if folder.name not in self._needs:
+            self._needs[folder.name] = needs(what, self._workspace, space)
+        need, has = self._needs[folder.name], held(record, space)
         if need is None:
             return 0
-        if has is None:  # then by and by it is missing from what is free
-            return need if time.time() - record.create_time < UNTOLD else 0
+        if has is None:  # then by and by it is missing from what is free; all of it, when a chat answers
+            loads = not (folder / names.ENDPOINT).is_file() and time.time() - record.create_time < UNTOLD
+            return need if loads else 0
         return max(0, need - has)
 
 

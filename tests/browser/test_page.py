@@ -135,7 +135,7 @@ def test_a_killed_studio_comes_back_with_its_job_and_the_whole_chart(browser, ow
         page.wait_for_function("Studio.tab() === 'jobs'")
         page.click("#job-stop")
         wait_for_job(page, "stopped")
-        visit.open("?job=no-such-job")
+        page.goto(own_studio.url + "?job=no-such-job")
         page.wait_for_selector(".st-toast >> text=no-such-job")
         page.wait_for_function("id => Studio.summary && Studio.summary.id === id", arg=job)
 

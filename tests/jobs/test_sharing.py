@@ -178,6 +178,8 @@ def test_a_chat_that_is_loaded_has_room_for_an_answer_promised(studio, pool, mac
     space = machine.look_around()
     ledger = Ledger(studio.workspace)
     assert ledger.free(space, ledger.workers(space)) == 86  # of 100 it holds 10 and may take 4
+    monkeypatch.setattr(sharing, "held", lambda record, space: None)  # a driver that does not tell
+    assert ledger.free(space, ledger.workers(space)) == 90  # what it has is missing from what is free
 
 
 def test_an_idle_chat_makes_room_and_the_job_says_so(studio, pool, machine, supervisor, job):
