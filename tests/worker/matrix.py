@@ -25,6 +25,7 @@ from studio import workspace as names
 from studio.methods.objectives import OBJECTIVES, Objective
 from studio.methods.tuners import TUNERS
 from studio.worker import train
+from studio.worker.trainer import StudioTrainer
 from tests.conftest import import_rows, write_rows
 from tests.worker.conftest import Lab, values_of
 
@@ -49,6 +50,8 @@ OBJECTIVE_OPTIONS: dict[str, dict[str, Any]] = {
 APART = {"none": 1e-4, "int8": 1e-3, "nf4": 1e-3}  # how far apart logits may be after loading
 
 LOADER = """
+import gc
+gc.disable()
 import copy, json, sys, torch
 import studio.methods.bottleneck_layers
 from peft import PeftModel
@@ -163,6 +166,8 @@ def watching(objective: Objective) -> Iterator[Watched]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "build_trainer", build_and_look)
         patch.setattr(train, "_save", look_and_save)
+        # Checkpoints are looked at in test_resume.py and test_tuners.py; here they would be written for nothing.
+        patch.setattr(StudioTrainer, "_save_checkpoint", lambda *unused: None)
         yield seen
 
 

@@ -14,8 +14,17 @@ from tests.worker.conftest import values_of
 
 pytestmark = pytest.mark.slow
 # Without the studio in reach: -P leaves the working folder out, and nothing of it may have been imported at the end.
+# What every script does again is done once: a model card's template is compiled, the versions asked for, garbage looked
+# for in the libraries.
 RUN = """
-import json, runpy, sys
+import functools, gc, jinja2, json, runpy, sys
+from importlib import metadata
+gc.disable()
+import datasets, peft, transformers, trl
+gc.freeze()
+gc.enable()
+jinja2.Environment.compile = functools.lru_cache(64)(jinja2.Environment.compile)
+metadata.version, metadata.metadata = functools.cache(metadata.version), functools.cache(metadata.metadata)
 for path in sys.argv[1:]:
     runpy.run_path(path)
 assert not [name for name in sys.modules if name.split(".")[0] == "studio"]

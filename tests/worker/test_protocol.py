@@ -69,18 +69,6 @@ def test_a_finished_job_ends_with_code_0_and_says_so_in_events_and_log(folder_wi
     assert "Warning" not in ended.log
 
 
-def test_a_changed_data_set_ends_with_code_2_and_a_hint(lab, own_data, folder_with):
-    with (lab.workspace.dataset(own_data["id"]) / EXAMPLES).open("a") as file:
-        file.write('{"prompt": [], "completion": []}\n')
-    ended = run_worker(folder_with(dataset=own_data))
-    assert ended.code == 2, ended.log
-    assert_told_once(ended)
-    assert (ended.last.cause, ended.last.error_id) == ("user", "")
-    assert own_data["id"] in ended.last.message
-    assert ended.last.hint == "Upload the file again."
-    assert "Traceback" not in ended.log
-
-
 def test_a_bug_ends_with_code_1_and_an_id_that_the_log_knows(lab, own_data, folder_with):
     """An example of no known shape, its hash being right: the rooms before the worker promise that it cannot be."""
     examples = lab.workspace.dataset(own_data["id"]) / EXAMPLES
@@ -215,6 +203,18 @@ def test_what_the_user_can_fix_is_told_with_a_hint(entry, folder_with, changes, 
     assert (type(last), last.cause) == (Failed, "user")
     assert word in last.message
     assert last.hint
+
+
+def test_a_changed_data_set_ends_with_code_2_and_a_hint(entry, lab, own_data, folder_with, capfd):
+    with (lab.workspace.dataset(own_data["id"]) / EXAMPLES).open("a") as file:
+        file.write('{"prompt": [], "completion": []}\n')
+    folder = folder_with(dataset=own_data)
+    assert entry(folder) == 2
+    last = read_events(folder / names.EVENTS)[-1]
+    assert (last.cause, last.error_id) == ("user", "")
+    assert own_data["id"] in last.message
+    assert last.hint == "Upload the file again."
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_a_model_that_wants_to_run_its_own_code_is_refused(entry, lab, folder_with, tmp_path):

@@ -52,6 +52,8 @@ LEARNING_RATE = 0.1  # so much that every adapter answers otherwise than the bas
 PROMPT = [5, 17, 40, 8, 99]
 # Reads (base, adapter, quantization) lists, answers logits: what a process that never trained them makes of them.
 FRESH = """
+import gc
+gc.disable()
 import json, sys, torch
 import studio.methods.bottleneck_layers
 from peft import PeftModel
