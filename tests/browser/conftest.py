@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,8 @@ def visiting(browser: Any, studio: Served, **options: Any) -> Iterator[Visit]:
     context = browser.new_context(**given)
     context.set_default_timeout(PATIENCE)
     made = Visit(context.new_page(), studio)
+    # By default a page is asked at every frame, and draws one to be asked: as much work as what is waited for.
+    made.page.wait_for_function = partial(made.page.wait_for_function, polling=100)
     made.page.on("pageerror", lambda error: made.problems.append(str(error)))
     made.page.on("console", lambda message: made.said.append(f"{message.type}: {message.text[:500]}"))
     made.page.add_init_script(TELL_TOASTS)
