@@ -142,7 +142,7 @@ def worker_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str
         "TRL_EXPERIMENTAL_SILENCE": "1",
         "BITSANDBYTES_NOWELCOME": "1",
         # No job compiles its model. bitsandbytes asks for functions to be compiled that a processor or an NVIDIA card
-        # never calls, and PyTorch reads its whole compiler for it: a seventh of what a worker takes to start.
+        # never calls, and PyTorch reads its whole compiler for it, while somebody waits for the worker to start.
         "TORCHDYNAMO_DISABLE": "1",
         # Threads that wait for each other sleep. By default they spin, which makes a step two to four times as long
         # as soon as another program wants a core, and no shorter when none does.

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from studio.errors import UserError
 from studio.playground.client import Settings
 from studio.playground.votes import Contender, Prompt
 from studio.workspace import read_json, write_json
@@ -70,9 +71,12 @@ class RoundFolder:
         self._folder = folder
 
     def keep(self, one: Round) -> None:
-        """Write a round down; of more than MOST_KEPT the oldest go."""
+        """Write a round down; of more than MOST_KEPT the oldest go. Raises UserError when the disk is full."""
         told = {name: getattr(one, name) for name in Pairing.__dataclass_fields__}
-        write_json(self._file(one.id), KEPT.dump_python(Pairing(**told), mode="json"))
+        try:
+            write_json(self._file(one.id), KEPT.dump_python(Pairing(**told), mode="json"))
+        except OSError as error:
+            raise UserError(f"The round could not be kept: {error.strerror}.", "Free some disk space.") from None
         newest_first = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in newest_first[MOST_KEPT:]:
             file.unlink(missing_ok=True)

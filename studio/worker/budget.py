@@ -1,5 +1,7 @@
 """How much a server may keep of adapters and conversations: its own limit, less where memory is promised to others."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,3 +47,11 @@ def free_memory(where: torch.device) -> int:
         return hardware.available_memory()
     unused = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)  # taken, and free to be used again
     return torch.cuda.mem_get_info(where)[0] + unused
+
+
+def give_back(where: torch.device) -> None:
+    """Return what was freed to the card, or to the system: a worker's heap keeps it otherwise (studio/settings.py)."""
+    if where.type == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -14,7 +14,7 @@ import torch
 from studio.errors import UserError
 from studio.worker.adapters import AdapterShelf, Voice
 from studio.worker.batching import Row, Work, advance, turns
-from studio.worker.budget import Budget
+from studio.worker.budget import Budget, give_back
 from studio.worker.caches import CacheShape, ConversationPool, RowCache
 from studio.worker.sampling import Sampling, draw_all, sum_of_log_probabilities
 
@@ -223,8 +223,7 @@ class Engine:
             longest.cache = None
             self._end(longest, Piece(error=error))
             rows = [row for row in rows if row is not longest]
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(self._device)
         return rows
 
     def _use(self, work: list[Work]) -> None:

@@ -1,5 +1,6 @@
 """Rounds of the arena that wait for a vote outlive the studio; what is damaged or voted on does not come back."""
 
+import errno
 import time
 
 import pytest
@@ -21,8 +22,8 @@ def arena(workspace):
     return lambda: Arena(VoteStore(workspace.votes), RoundFolder(workspace.rounds))
 
 
-def opened(arena, voter="ann"):
-    """The id of a round whose answers are whole."""
+def opened(arena, voter="ann", wanted="ready"):
+    """The id of a round whose answers are whole, unless it is `wanted` otherwise."""
 
     def answering(left, right):
         yield Said("It is"), Said("")
@@ -30,7 +31,7 @@ def opened(arena, voter="ann"):
 
     round_id = arena.open(BOTH, answering, voter=voter, prompt=PROMPT, dataset="lamps", settings=Settings())
     end = time.monotonic() + 10
-    while arena.look(round_id, voter)["state"] != "ready":
+    while arena.look(round_id, voter)["state"] != wanted:
         assert time.monotonic() < end
         time.sleep(0.005)
     return round_id
@@ -74,3 +75,15 @@ def test_the_oldest_of_many_rounds_goes(arena, workspace, monkeypatch):
         ids.append(opened(stage))
         time.sleep(0.01)  # files of one moment have no order
     assert {file.stem for file in workspace.rounds.iterdir()} == set(ids[1:])
+
+
+def test_a_full_disk_ends_the_round_with_a_sentence(arena, monkeypatch):
+    def full(path, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rounds, "write_json", full)
+    stage = arena()
+    told = opened(stage, wanted="failed")
+    assert "No space left" in stage.look(told, "ann")["error"]["message"]
+    with pytest.raises(UserError, match="whole"):
+        stage.vote(told, "ann", "left", {})

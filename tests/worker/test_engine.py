@@ -2,6 +2,8 @@
 
 import gc
 import random
+import subprocess
+import sys
 import threading
 import time
 
@@ -14,6 +16,7 @@ from studio import hardware
 from studio import workspace as names
 from studio.errors import UserError
 from studio.jobs.spec import ServeSpec
+from studio.settings import worker_environment
 from studio.worker import batching, load
 from studio.worker.adapters import AdapterShelf
 from studio.worker.batching import share_out
@@ -326,6 +329,30 @@ def test_memory_that_is_promised_to_a_job_is_not_taken(base, workspace, shelf):
     left[0] = 10**9
     long = ask(shelf, "lora-a", 30, 150, seed=2)
     assert answer(engine, long) == plainly(base, workspace, "lora-a", long.input_ids, 150)
+
+
+HEAP = """
+import psutil, torch
+from studio.worker.budget import give_back
+taken = lambda: psutil.Process().memory_info().rss >> 20
+kept = [torch.ones(1 << 18) for _ in range(300)]
+last = torch.ones(1 << 18)
+full = taken()
+del kept
+freed = taken()
+give_back(torch.device("cpu"))
+print(full, freed, taken())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked to return what a process has freed")
+def test_what_is_forgotten_goes_back_to_the_system():
+    """A worker's heap keeps what it freed: the job beside it would gain nothing."""
+    command = [sys.executable, "-c", HEAP]
+    done = subprocess.run(command, capture_output=True, text=True, env=worker_environment(), check=True)
+    full, freed, given_back = (int(word) for word in done.stdout.split())
+    assert freed > full - 100, "the heap keeps it"
+    assert given_back < full - 200  # of 300 MB
 
 
 def test_an_adapter_makes_room_where_the_rest_is_promised(base, workspace):
