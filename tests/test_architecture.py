@@ -56,6 +56,12 @@ def test_only_settings_reads_the_environment():
     assert readers == ["studio/settings.py"]
 
 
+def test_only_one_place_listens():
+    """Any other would let answers wait 40 ms for nothing: see studio/listening.py."""
+    listeners = [name_of(path) for path in SOURCES if "create_server" in path.read_text()]
+    assert listeners == ["studio/listening.py"]
+
+
 def test_from_pretrained_always_refuses_foreign_code():
     calls = 0
     for path in SOURCES:

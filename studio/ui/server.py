@@ -21,6 +21,7 @@ from studio.errors import UserError
 from studio.jobs.chat_weights import ChatWeights
 from studio.jobs.studio import Studio, keep_studio
 from studio.jobs.training_options import QuantizationName
+from studio.listening import listening_socket
 from studio.loading import loading
 from studio.settings import Settings, prepare_ui_environment
 
@@ -164,7 +165,7 @@ def listen(settings: Settings) -> socket.socket:
     """The socket of the page. Raises UserError naming who has the port."""
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family)
+        return listening_socket(settings.host, settings.port, family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(

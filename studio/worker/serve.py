@@ -5,7 +5,6 @@ import contextlib
 import gc
 import json
 import secrets
-import socket
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -24,6 +23,7 @@ from studio import workspace as names
 from studio.base_models import model_folder
 from studio.errors import UserError
 from studio.jobs.spec import ServeSpec
+from studio.listening import listening_socket
 from studio.worker import load, protocol
 from studio.worker.adapters import AdapterShelf, Voice
 from studio.worker.budget import Budget, Leftover, free_memory
@@ -208,7 +208,7 @@ def run(folder: Path, spec: ServeSpec) -> None:
     engine = Engine(shelf, where, max_batch=spec.max_batch_size, budget=caches)
     server = Server(shelf, token, engine)
     gc.freeze()  # what stays to the end need not be looked through each time an adapter goes
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening_socket("127.0.0.1", 0)
     write_json(folder / names.ENDPOINT, {"port": listener.getsockname()[1], "token": token})
     config = uvicorn.Config(server.app(), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
     http = uvicorn.Server(config)

@@ -18,6 +18,7 @@ from gradio.layouts import Tab
 from studio.cli.main import run
 from studio.errors import UserError
 from studio.jobs.studio import SAMPLES
+from studio.listening import listening_socket
 from studio.settings import Settings
 from studio.ui import files, i18n
 from studio.ui.front_page import SCRIPTS
@@ -202,7 +203,7 @@ def test_every_word_that_the_scripts_use_exists():
 @contextmanager
 def served(app):
     """The application behind a real server, since events stream; its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening_socket("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -387,6 +388,15 @@ def test_the_server_has_no_proxy_and_no_documentation_of_its_routes(site):
 
 
 # --- the port ---
+
+
+def test_the_end_of_an_answer_does_not_wait_for_its_beginning_to_arrive(workspace):
+    with (
+        listen(Settings(workspace=workspace.root, port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as taken,
+    ):
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_in_use_is_told_with_its_owner(workspace):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -23,6 +22,7 @@ from studio.jobs.servers import Endpoint
 from studio.jobs.spec import ServeSpec
 from studio.jobs.store import JobStore
 from studio.jobs.studio import Studio
+from studio.listening import listening_socket
 from studio.playground import api_keys
 from studio.playground.client import ChatClient
 from studio.playground.client import Settings as ChatSettings
@@ -60,7 +60,7 @@ class Pool:
 
 def listening(app):
     """The address of an application that a thread of this process serves, and how to end it."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listening_socket("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
