@@ -1,7 +1,8 @@
-"""What the advanced form is filled with unasked: the advice when Simple is left, a fitting method for other rows."""
+"""What the advanced form is filled with: a preset, the advice when Simple is left, a fitting method for other rows."""
 
 import json
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
 from studio.data.dataset import read_record
@@ -38,9 +39,18 @@ def carried_over(studio: Studio, form: OptionForm, wish: Wish, values: tuple[Any
         advice = advised_values(studio, wish)
     except UserError:  # no data set yet: the plan says so
         return json.dumps({})
-    before = [wish.preset, wish.objective, wish.tuner, *values]
-    after = [ADVICE, advice["objective"]["name"], advice["tuner"]["name"], *_filled(form, advice, values)]
-    return json.dumps({**noted, "before": before, "after": after})
+    return json.dumps({**noted, **_filling(form, wish, values, ADVICE, advice)})
+
+
+def filled_in(
+    form: OptionForm, wish: Wish, values: tuple[Any, ...], carried: str, preset: str, spec: dict[str, Any]
+) -> str:
+    """What the page notes when `preset` was asked for, whose whole spec's values are `spec`, as JSON.
+
+    As in `carried_over`; the answers noted before stay noted.
+    """
+    noted = {key: value for key, value in _noted(carried).items() if key == "answers"}
+    return json.dumps({**noted, **_filling(form, wish, values, preset, spec)})
 
 
 def arrived(carried: str, shown: list[Any]) -> bool:
@@ -60,9 +70,21 @@ def fitting_values(studio: Studio, dataset: str, objective: str, given: Mapping[
     return {**read_presets()[preset_for(fitting)].values(), **given}
 
 
-def _filled(form: OptionForm, advice: dict[str, Any], values: tuple[Any, ...]) -> list[Any]:
-    """A value for every control: the advice's, or what is shown where it has none."""
-    updates = value_updates(form, advice)[: len(form.options)]
+def _filling(
+    form: OptionForm, wish: Wish, values: tuple[Any, ...], preset: str, spec: dict[str, Any]
+) -> dict[str, Any]:
+    """{"before", "after"}: preset, objective, tuner and all controls as they are, and as `spec` has them; and an id.
+
+    By the id the page knows what it has carried over: after an error it finds the last note, not a new one.
+    """
+    before = [wish.preset, wish.objective, wish.tuner, *values]
+    after = [preset, spec["objective"]["name"], spec["tuner"]["name"], *_filled(form, spec, values)]
+    return {"before": before, "after": after, "id": token_hex(8)}
+
+
+def _filled(form: OptionForm, spec: dict[str, Any], values: tuple[Any, ...]) -> list[Any]:
+    """A value for every control: the spec's, or what is shown where it has none."""
+    updates = value_updates(form, spec)[: len(form.options)]
     pairs = zip(updates, values, strict=True)
     return [shown if isinstance(update, dict) else update for update, shown in pairs]
 

@@ -14,7 +14,7 @@ from studio.ui.feedback import guarded
 from studio.ui.i18n import LANGUAGES, language_of, say, words
 from studio.ui.menus import base_model_choices, dataset_menu, job_menu, other_dataset_menu
 from studio.ui.option_form import OptionForm, column_updates, value_updates
-from studio.ui.training_carry import advised_values, arrived, carried_over
+from studio.ui.training_carry import advised_values, arrived, carried_over, filled_in
 from studio.ui.training_plan import plan_of
 from studio.ui.training_wish import ADVICE, Wish, preset_of, spec_of
 
@@ -28,18 +28,17 @@ class TrainHandlers:
         self._studio, self._form = studio, form
 
     @guarded
-    def choose_preset(self, *asked: Any) -> Any:
-        """A preset → the form filled with it."""
-        wish = Wish(*asked)
-        if wish.preset == ADVICE:
-            return self._filled(wish, advised_values(self._studio, wish))
-        return self._filled(wish, preset_of(wish.preset).values())
+    def choose_preset(self, carried: str, *given: Any) -> Any:
+        """A preset → what the page carries over into the form."""
+        wish, values = Wish(*given[:ASKED]), given[ASKED:]
+        spec = advised_values(self._studio, wish) if wish.preset == ADVICE else preset_of(wish.preset).values()
+        return filled_in(self._form, wish, values, carried, wish.preset, spec)
 
     @guarded
-    def use_advice(self, *asked: Any) -> Any:
-        """The button → the form filled with the advice."""
-        wish = Wish(*asked)
-        return self._filled(wish, advised_values(self._studio, wish), preset=ADVICE)
+    def use_advice(self, carried: str, *given: Any) -> Any:
+        """The button → the advanced form, and what the page carries over into it."""
+        wish, values = Wish(*given[:ASKED]), given[ASKED:]
+        return "advanced", filled_in(self._form, wish, values, carried, ADVICE, advised_values(self._studio, wish))
 
     @guarded
     def choose_mode(self, carried: str, *given: Any) -> Any:
@@ -106,10 +105,6 @@ class TrainHandlers:
 
     def _spec(self, given: tuple[Any, ...]) -> TrainSpec:
         return spec_of(self._studio, self._form.options, Wish(*given[:ASKED]), given[ASKED:])
-
-    def _filled(self, wish: Wish, values: dict[str, Any], *, preset: str = "") -> Any:
-        """(mode, preset, objective, tuner, what the preset is for, *controls, *columns)."""
-        return "advanced", *filled_form(self._form, preset or wish.preset, values)
 
 
 def filled_form(form: OptionForm, preset: str, values: dict[str, Any]) -> list[Any]:

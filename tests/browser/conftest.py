@@ -31,7 +31,6 @@ PATIENCE = 60_000  # milliseconds; a busy machine is slow, not broken
 
 # A message is gone after seconds; what it said is what a failure is about.
 TELL_TOASTS = """
-performance.setResourceTimingBufferSize(100000); // each look at the jobs takes a place, see ANSWERED
 addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
   for (const node of changes.flatMap((change) => [...change.addedNodes])) {
     const toast = node.querySelector?.(".toast-body");
@@ -39,9 +38,6 @@ addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true }));
 """
-
-# How often all that was asked of the studio's events had been answered: one stream of answers ends each time.
-ANSWERED = "performance.getEntriesByType('resource').filter((one) => one.name.includes('queue/data')).length"
 
 
 @dataclass

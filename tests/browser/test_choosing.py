@@ -187,6 +187,21 @@ def test_the_count_of_weights_follows_the_form(form, tiny):
     page.wait_for_selector("#option-tuner-r", state="hidden")
 
 
+def test_what_is_typed_before_a_presets_answer_is_kept(form):
+    page, held = form, []
+    choose(page, "preset", "LoRA")
+    page.route("**/gradio_api/queue/join*", lambda route: held.append(route))  # a studio that is slow to answer
+    choose(page, "preset", "Full fine-tuning")
+    set_option(page, "learning_rate", 0.0125)
+    assert held, "the page asked for the preset"
+    page.unroute("**/gradio_api/queue/join*")  # and so what was held goes on
+    page.wait_for_function("document.querySelector('#tuner input').value === 'Full fine-tuning'")
+    page.wait_for_selector("#plan dd >> text=Full fine-tuning")
+    assert page.locator("#option-learning_rate input").input_value() == "0.0125"
+    choose(page, "preset", "LoRA")
+    page.wait_for_function("document.querySelector('#option-learning_rate input').value === '0.0003'")
+
+
 def test_the_guide_and_the_form_speak_both_languages(form, browser, served):
     form.click("#guide-options summary >> text=Which rank?")
     form.wait_for_selector("[data-topic=ranks] table >> text=16–32")

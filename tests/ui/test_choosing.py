@@ -127,18 +127,26 @@ def test_the_simple_form_starts_what_the_advice_says(studio, form, instructions,
 
 def test_one_click_fills_the_form_with_the_advice(studio, form, preferences, tiny_model):
     wish = simple(tiny_model, preferences)
-    mode, preset, objective, tuner, about, *rest = TrainHandlers(studio, form).use_advice(*vars(wish).values())
+    shown = [option.control.value for option in form.options]
+    mode, carried = TrainHandlers(studio, form).use_advice("{}", *vars(wish).values(), *shown)
+    preset, objective, tuner, *values = json.loads(carried)["after"]
     assert (mode, preset, objective, tuner) == ("advanced", "advice", "dpo", "lora")
-    assert about["en"]
-    assert about["zh"]
     filled = Wish(str(tiny_model), preferences["id"], preset="advice", objective=objective, tuner=tuner)
-    values = [
-        option.control.value if isinstance(value, dict) else value
-        for option, value in zip(form.options, rest, strict=False)
-    ]
     by_hand = training_wish.spec_of(studio, form.options, filled, tuple(values))
     advised = training_wish.spec_of(studio, form.options, wish, tuple(values))
     assert by_hand == advised
+
+
+def test_a_preset_fills_the_form_but_says_what_it_stood_on(studio, form, instructions, tiny_model):
+    values = [0.5 if option.key == "learning_rate" else option.control.value for option in form.options]
+    wish = Wish(str(tiny_model), instructions["id"], preset="full")
+    noted = json.loads(TrainHandlers(studio, form).choose_preset('{"answers": [1]}', *vars(wish).values(), *values))
+    assert noted["answers"] == [1], "a look at Simple still takes nothing back"
+    assert noted["before"] == ["full", "sft", "lora", *values]
+    assert noted["after"][:3] == ["full", "sft", "full"]
+    given = dict(zip([(option.owner, option.key) for option in form.options], noted["after"][3:], strict=True))
+    assert given["", "learning_rate"] == read_presets()["full"].values()["learning_rate"]
+    assert given["tuner:lora", "tuner.r"] == form.values["tuner"]["r"], "what the preset does not have stays"
 
 
 # --- what is not possible ---

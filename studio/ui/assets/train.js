@@ -24,11 +24,14 @@
       make("details", { class: "st-why", open }, make("summary", {}, word("train_advice_why")), make("dl", {}, ...valued.flatMap(why)))));
   };
 
-  /* ---- Simple → Advanced: the advice goes into the form, but for what the user changed while it was on its way ---- */
+  /* ---- a preset or the advice goes into the form, but for what the user changed while it was on its way ---- */
+  let spent = "";
   S.carry = (carried, now) => {
-    const { before, after } = JSON.parse(carried || "{}"), same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-    const METHODS = 3; // preset, objective, tuner: with another one chosen, the advice is not wanted any more
-    if (!after || !same(before.slice(0, METHODS), now.slice(0, METHODS))) return now;
+    const { before, after, id } = JSON.parse(carried || "{}"), same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+    const METHODS = 3; // preset, objective, tuner: with another one chosen, this one is not wanted any more
+    if (!after || id === spent) return now;
+    spent = id;
+    if (!same(before.slice(0, METHODS), now.slice(0, METHODS))) return now;
     return now.map((value, index) => (same(value, before[index]) ? after[index] : value));
   };
 

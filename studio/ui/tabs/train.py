@@ -211,14 +211,16 @@ def wire(studio: Studio, tab: TrainTab, blocks: gr.Blocks, page: gr.Tab, tabs: g
     everything = [*asked, *controls]
     quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
     shown = [tab.summary, tab.advice]
-    # Only what the user does: what other events put into these menus goes together already.
     filled = [tab.mode, tab.preset, tab.objective, tab.tuner, tab.about, *controls, *columns]
-    tab.preset.input(on.choose_preset, asked, filled, **quiet)
-    tab.use_advice.click(on.use_advice, asked, filled, **quiet)
     methods = [tab.preset, tab.objective, tab.tuner]
-    switched = tab.mode.input(on.choose_mode, [tab.carried, *everything], tab.carried, **quiet)
-    merged = switched.then(None, [tab.carried, *methods, *controls], [*methods, *controls], js=MERGE)
-    merged.then(on.carried, [tab.carried, *methods], [tab.about, *columns], **quiet)
+    # Only what the user does: what other events put into these menus goes together already.
+    for asked_for in (
+        tab.preset.input(on.choose_preset, [tab.carried, *everything], tab.carried, **quiet),
+        tab.use_advice.click(on.use_advice, [tab.carried, *everything], [tab.mode, tab.carried], **quiet),
+        tab.mode.input(on.choose_mode, [tab.carried, *everything], tab.carried, **quiet),
+    ):
+        merged = asked_for.then(None, [tab.carried, *methods, *controls], [*methods, *controls], js=MERGE)
+        merged.then(on.carried, [tab.carried, *methods], [tab.about, *columns], **quiet)
     for menu in (tab.objective, tab.tuner):
         menu.input(on.choose_method, [tab.objective, tab.tuner], columns, **quiet)
     menus = [tab.dataset, tab.eval_dataset, tab.general_dataset]
