@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import tarfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from studio.catalog import Catalog
+from studio.data import isolation
 from studio.data.dataset import RECORD
 from studio.data.isolation import import_file
 from studio.jobs.presets import read_presets
@@ -20,8 +22,10 @@ from studio.jobs.store import JobStore
 from studio.jobs.studio import Studio
 from studio.settings import Settings
 from studio.workspace import Workspace, write_json
+from tests.reading import STAND_IN
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # as in a worker (studio/settings.py); before anything imports torch
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile the studio anew
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'"
@@ -113,6 +117,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def write_matrix(request: pytest.FixtureRequest) -> bool:
     """Whether tests/worker/matrix.json is to be written."""
     return bool(request.config.getoption("--write-matrix"))
+
+
+@pytest.fixture(autouse=True)
+def _reading(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Foreign files are read in this process, but where the child is what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("child") is None:
+            patch.setattr(isolation, "subprocess", STAND_IN)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,7 @@ def test_a_zip_is_read_in_a_process_of_its_own_and_tells_its_progress(outside, w
     assert told == sorted(told, key=lambda one: one[0])
 
 
+@pytest.mark.child
 def test_a_cancelled_import_leaves_nothing(outside, workspace, tiny_model):
     cancelled = threading.Event()
     cancelled.set()

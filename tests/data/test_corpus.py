@@ -95,6 +95,7 @@ SAMPLED = [case for case in CASES if case.name.startswith("fuzzed")] + [
 ]
 
 
+@pytest.mark.child
 @pytest.mark.parametrize("case", SAMPLED, ids=[f"{case.group}: {case.name}" for case in SAMPLED])
 def test_the_child_process_says_the_same(case, tmp_path, workspace):
     CANARY.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from studio.data.recognition import recognise
 from studio.errors import UserError
 from tests.conftest import instruction_rows, write_rows
 
+pytestmark = pytest.mark.child
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 USER = {"role": "user", "content": "q"}
 ASSISTANT = {"role": "assistant", "content": "a"}
