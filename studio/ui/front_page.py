@@ -78,10 +78,10 @@ STYLES = (
     "studio.css", "data.css", "methods.css", "memory.css", "adapters.css", "merging.css", "playground.css", "arena.css",
 )  # fmt: skip
 SCRIPTS = (
-    "studio.js", "widgets.js", "charts.js", "data.js", "data_import.js", "data_mapping.js", "data_audit.js",
-    "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js", "adapters.js",
-    "adapter_folder.js", "adapter_import.js", "adapter_inspect.js", "lineage.js", "merging.js", "playground.js",
-    "play_prompts.js", "arena.js", "arena_results.js",
+    "frames.js", "studio.js", "widgets.js", "charts.js", "data.js", "data_import.js", "data_mapping.js",
+    "data_audit.js", "data_tokens.js", "data_rows.js", "train.js", "jobs.js", "memory.js", "memory_views.js",
+    "adapters.js", "adapter_folder.js", "adapter_import.js", "adapter_inspect.js", "lineage.js", "merging.js",
+    "playground.js", "play_prompts.js", "arena.js", "arena_results.js",
 )  # fmt: skip
 
 

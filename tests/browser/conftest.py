@@ -38,6 +38,14 @@ addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true }));
 """
+# How many frames the page has asked for.
+COUNT_FRAMES = """
+(() => {
+  const ask = window.requestAnimationFrame.bind(window);
+  window.FRAMES = 0;
+  window.requestAnimationFrame = (run) => { FRAMES += 1; return ask(run); };
+})();
+"""
 
 
 @dataclass
@@ -200,7 +208,7 @@ def visiting(browser: Any, studio: Served, **options: Any) -> Iterator[Visit]:
     made.page.wait_for_function = partial(made.page.wait_for_function, polling=100)
     made.page.on("pageerror", lambda error: made.problems.append(str(error)))
     made.page.on("console", lambda message: made.said.append(f"{message.type}: {message.text[:500]}"))
-    made.page.add_init_script(TELL_TOASTS)
+    made.page.add_init_script(TELL_TOASTS + COUNT_FRAMES)
     made.page.on("request", lambda request: _note_foreign(made, request.url))
     yield made
     context.close()

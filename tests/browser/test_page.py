@@ -53,6 +53,18 @@ def test_a_broken_file_is_told_by_line_and_the_page_goes_on(shared: Visit, tmp_p
     page.wait_for_timeout(500)  # the field for files is emptied; nobody drops the next one as fast
 
 
+def test_a_page_that_rests_draws_nothing(shared: Visit):
+    """Else each page in sight takes a tenth of a core, and a laptop's battery: see studio/ui/assets/frames.js."""
+    page, asked = shared.page, [0]
+    for _ in range(10):  # a mark that was on the page moves to the end of its turn
+        asked.append(page.evaluate("FRAMES"))
+        if asked[-1] - asked[-2] < 10:  # 60 a second while anything draws
+            break
+        page.wait_for_timeout(1000)
+    else:
+        pytest.fail(f"The page goes on drawing: {asked} frames.")
+
+
 def test_what_a_file_says_is_never_markup(shared: Visit, tmp_path):
     nasty = "<img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
     file = write_rows(tmp_path / "nasty.jsonl", [{"instruction": nasty, "output": nasty}] * 3)
