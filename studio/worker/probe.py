@@ -35,13 +35,14 @@ def probe(folder: Path, spec: TrainSpec, meter: Any = None) -> dict[str, Any]:
     """What the job's longest batch takes: the record of `card_memory`. Raises UserError without a CUDA card."""
     import torch
 
+    if meter is None and not torch.cuda.is_available():  # told before what trains is imported
+        raise UserError("There is no CUDA card to probe.", "The estimate and the simulation need none.")
+
     from studio.worker.card_memory import measured
     from studio.worker.ingredients import gather_ingredients
     from studio.worker.teller import Teller
     from studio.worker.train import build_trainer
 
-    if meter is None and not torch.cuda.is_available():
-        raise UserError("There is no CUDA card to probe.", "The estimate and the simulation need none.")
     short = spec.model_copy(update={"max_steps": STEPS, "save_steps": 1_000_000, "eval_share": 0.0})
     with tempfile.TemporaryDirectory(prefix="probe-") as place:
         aside = Path(place)

@@ -16,7 +16,6 @@ from studio.data.recognition import recognise
 from studio.errors import UserError
 from tests.conftest import instruction_rows, write_rows
 
-pytestmark = pytest.mark.child
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 USER = {"role": "user", "content": "q"}
 ASSISTANT = {"role": "assistant", "content": "a"}
@@ -147,6 +146,7 @@ def test_a_changed_data_set_is_noticed(workspace, instructions):
         verified_examples(folder, instructions["sha256"])
 
 
+@pytest.mark.child
 @pytest.mark.parametrize("content", [b"null", b"[" * 20_000, b"\x00" * 1000, b"PK\x03\x04junk", b'{"a":1}' * 3])
 def test_whatever_a_file_holds_the_studio_lives(workspace, tmp_path, content):
     file = tmp_path / "evil.json"
@@ -165,12 +165,14 @@ def child(monkeypatch, program):
     )
 
 
+@pytest.mark.child
 def test_a_reader_that_is_killed_is_a_sentence(monkeypatch):
     child(monkeypatch, "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(UserError, match="exit code -9"):
         run_isolated("convert", files=[])
 
 
+@pytest.mark.child
 def test_a_reader_that_hangs_is_ended(monkeypatch):
     child(monkeypatch, "import time; time.sleep(600)")
     monkeypatch.setattr(isolation, "SILENCE", 0.3)
@@ -181,12 +183,14 @@ def test_a_reader_that_hangs_is_ended(monkeypatch):
         run_isolated("convert", files=[])
 
 
+@pytest.mark.child
 def test_a_bug_in_a_reader_is_a_bug_and_not_the_users_fault(monkeypatch):
     child(monkeypatch, "raise KeyError('oops')")
     with pytest.raises(RuntimeError, match="oops"):
         run_isolated("convert", files=[])
 
 
+@pytest.mark.child
 def test_an_import_tells_how_far_it_is_and_can_be_cancelled(workspace, tmp_path):
     file = write_rows(tmp_path / "many.jsonl", instruction_rows(20_000))
     told = []

@@ -8,7 +8,7 @@ from studio.errors import UserError
 from studio.jobs.memory_plan import setup_of
 from studio.jobs.presets import read_presets
 from studio.jobs.spec import build_spec
-from studio.memory import models
+from studio.memory import models, simulation
 from studio.memory.estimate import GIB, estimate
 from studio.memory.shapes import read_shape
 from studio.ui.memory_plan import wish_of
@@ -85,7 +85,10 @@ def test_a_local_model_answers_and_an_unknown_architecture_says_so(asked, tmp_pa
     assert "mamba" in asked.post("/api/memory", json={**WISH, "model": str(other)}).json()["unknown"]
 
 
-def test_the_simulation_of_an_unknown_architecture_is_shown_in_place_of_the_formula(asked, tmp_path):
+def test_the_simulation_of_an_unknown_architecture_is_shown_in_place_of_the_formula(asked, tmp_path, monkeypatch):
+    from studio.worker import simulate
+
+    monkeypatch.setattr(simulation, "simulate", simulate.simulate)  # in this process: tests/memory starts its own
     config = {"model_type": "olmo2", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
               "num_attention_heads": 4, "vocab_size": 100}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))

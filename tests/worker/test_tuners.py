@@ -50,7 +50,8 @@ VARIANTS = {
 }
 LEARNING_RATE = 0.1  # so much that every adapter answers otherwise than the base
 PROMPT = [5, 17, 40, 8, 99]
-# Reads (base, adapter, quantization) lists, answers logits: what a process that never trained them makes of them.
+# Reads base, [(quantization, adapter), …] and a prompt, answers logits and tokens: what a process that never trained
+# them makes of them.
 FRESH = """
 import gc
 gc.disable()
@@ -59,12 +60,12 @@ import studio.methods.bottleneck_layers
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 torch.set_num_threads(1)
-base, quantized, folders, prompt = json.loads(sys.stdin.read())
+base, adapters, prompt = json.loads(sys.stdin.read())
 kinds = {"nf4": dict(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                      bnb_4bit_compute_dtype=torch.float32), "int8": dict(load_in_8bit=True)}
-options = {"quantization_config": BitsAndBytesConfig(**kinds[quantized])} if quantized != "none" else {}
 answers = []
-for folder in folders:
+for quantized, folder in adapters:
+    options = {"quantization_config": BitsAndBytesConfig(**kinds[quantized])} if quantized != "none" else {}
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **options)
     for part in model.modules():
         part.support_avx512bf16_for_cpu = False  # see studio/worker/load.py
@@ -79,12 +80,15 @@ print("ANSWERS" + json.dumps(answers))
 """
 
 
-def fresh_answers(base, folders, quantized="none"):
-    """[(logits after the prompt, eight tokens)] of adapters, each loaded alone in a new process by PEFT itself."""
-    given = json.dumps([str(base), quantized, [str(folder) for folder in folders], PROMPT])
+@pytest.fixture(scope="module")
+def alone(lab, trained):
+    """{(quantization, variant): (logits after the prompt, eight tokens)}: each loaded by PEFT itself, elsewhere."""
+    cells = [(kind, name) for kind in ("none", "int8", "nf4") for name in trained if (kind, name) != ("int8", "dora")]
+    adapters = [(kind, str(trained[name] / names.ADAPTER)) for kind, name in cells]
+    given = json.dumps([str(lab.model), adapters, PROMPT])
     done = subprocess.run([sys.executable, "-c", FRESH], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.partition("ANSWERS")[2])
+    return dict(zip(cells, json.loads(done.stdout.partition("ANSWERS")[2]), strict=True))
 
 
 @torch.inference_mode()
@@ -128,7 +132,7 @@ def test_it_trains_and_tells_how_many_weights(lab, trained, name):
     assert finished.result == "adapter"
 
 
-def test_adapters_of_every_kind_speak_one_after_another_on_one_base(lab, trained):
+def test_adapters_of_every_kind_speak_one_after_another_on_one_base(lab, trained, alone):
     shelf = shelf_of(lab)
     base_before, words_before = speak(shelf, "base")
     weights = {name: weight.clone() for name, weight in shelf._model.state_dict().items()}
@@ -143,27 +147,25 @@ def test_adapters_of_every_kind_speak_one_after_another_on_one_base(lab, trained
         assert not torch.allclose(logits, base_before, atol=1e-3), f"{name} does nothing"
     assert all(torch.equal(weight, weights[name]) for name, weight in shelf._model.state_dict().items())
     assert weights.keys() == shelf._model.state_dict().keys()
-    for (name, (logits, words)), (alone, spoken) in zip(
-        first.items(), fresh_answers(lab.model, [folder / names.ADAPTER for folder in trained.values()]), strict=True
-    ):
-        assert torch.allclose(logits, torch.tensor(alone), atol=1e-5), name
+    for name, (logits, words) in first.items():
+        expected, spoken = alone["none", name]
+        assert torch.allclose(logits, torch.tensor(expected), atol=1e-5), name
         assert words == spoken, name
 
 
 @pytest.mark.parametrize("quantization", ["int8", "nf4"])
-def test_so_they_do_on_a_quantized_base(lab, trained, quantization):
-    skipped = {"dora"} if quantization == "int8" else set()
-    chosen = {name: folder for name, folder in trained.items() if name not in skipped}
+def test_so_they_do_on_a_quantized_base(lab, trained, alone, quantization):
+    chosen = {name: folder for name, folder in trained.items() if (quantization, name) in alone}
     shelf = shelf_of(lab, quantization)
     before, _ = speak(shelf, "base")
     first = {name: speak(shelf, folder.name) for name, folder in chosen.items()}
     for name in reversed(first):
         assert torch.equal(speak(shelf, chosen[name].name)[0], first[name][0]), name
     assert torch.equal(speak(shelf, "base")[0], before)
-    folders = [folder / names.ADAPTER for folder in chosen.values()]
-    for name, (alone, spoken) in zip(first, fresh_answers(lab.model, folders, quantization), strict=True):
-        assert torch.allclose(first[name][0], torch.tensor(alone), atol=1e-4), name
-        assert first[name][1] == spoken, name
+    for name, (logits, words) in first.items():
+        expected, spoken = alone[quantization, name]
+        assert torch.allclose(logits, torch.tensor(expected), atol=1e-4), name
+        assert words == spoken, name
 
 
 def test_twins_share_every_tensor(lab):
