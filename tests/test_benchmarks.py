@@ -156,6 +156,7 @@ def test_there_is_a_kept_record():
     assert list(RESULTS.glob("20*-cpu.json"))
 
 
+@pytest.mark.child  # its processor time is what is measured
 def test_a_large_file_is_made_read_and_paged(tmp_path, monkeypatch, tiny_model):
     from benchmarks.data import measure
 
