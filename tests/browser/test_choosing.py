@@ -73,6 +73,7 @@ def form(shared: Visit, tiny, rows):
     """The file's page with the advanced form for some instructions and the tiny model, as LoRA begins."""
     page = shared.page
     if not page.locator("#method").is_visible():
+        shared.tab("data")
         bring(page, rows, tiny)
         advanced(page, "LoRA")
         page.wait_for_function("Object.keys(Studio.impossible.objective || {}).length > 0")
@@ -84,10 +85,26 @@ def pairs(tmp_path):
     return write_rows(tmp_path / "pairs.jsonl", preference_rows())
 
 
-def test_five_answers_are_enough_for_a_job(visit: Visit, tiny, rows):
-    page = visit.open()
-    bring(page, rows, tiny)
+def test_the_advice_fills_the_form_by_one_click(shared: Visit, tiny, pairs):
+    page = shared.page
     assert not page.locator("#method").is_visible()
+    bring(page, pairs, tiny)
+    page.wait_for_function(
+        "document.querySelector(\"#advice [data-key='objective.name'] b\")?.textContent.includes('DPO')"
+    )
+    page.click("#use-advice")
+    page.wait_for_function("document.querySelector('#objective input').value.includes('DPO')")
+    page.wait_for_function("document.querySelector('#option-learning_rate input').value === '0.00002'")
+    page.wait_for_selector("#option-objective-beta", state="visible")
+    page.wait_for_selector("#start-card >> text=Ready to start")
+
+
+def test_five_answers_are_enough_for_a_job(shared: Visit, tiny, rows):
+    page = shared.page
+    shared.tab("data")
+    bring(page, rows, tiny)
+    page.locator("#form-mode label").first.click()
+    page.wait_for_selector("#method", state="hidden")
     page.wait_for_selector("#advice [data-key='tuner.r']")
     assert (advised(page, "objective.name"), advised(page, "tuner.r")) == ("Supervised fine-tuning", "8")
     choose(page, "task", "To classify")
@@ -101,21 +118,8 @@ def test_five_answers_are_enough_for_a_job(visit: Visit, tiny, rows):
     page.click("#start")
     page.wait_for_function("before => Studio.job && Studio.job !== before", arg=before)
     wait_for_job(page, "completed")
-    spec = visit.studio.workspace / "jobs" / page.evaluate("Studio.job") / "spec.yaml"
+    spec = shared.studio.workspace / "jobs" / page.evaluate("Studio.job") / "spec.yaml"
     assert "r: 4" in spec.read_text()
-
-
-def test_the_advice_fills_the_form_by_one_click(visit: Visit, tiny, pairs):
-    page = visit.open()
-    bring(page, pairs, tiny)
-    page.wait_for_function(
-        "document.querySelector(\"#advice [data-key='objective.name'] b\")?.textContent.includes('DPO')"
-    )
-    page.click("#use-advice")
-    page.wait_for_function("document.querySelector('#objective input').value.includes('DPO')")
-    page.wait_for_function("document.querySelector('#option-learning_rate input').value === '0.00002'")
-    page.wait_for_selector("#option-objective-beta", state="visible")
-    page.wait_for_selector("#start-card >> text=Ready to start")
 
 
 def test_what_is_not_possible_is_grey_with_the_reason_and_cannot_be_chosen(form):
@@ -218,10 +222,10 @@ def test_the_guide_and_the_form_speak_both_languages(form, browser, served):
         page.wait_for_selector("#tab-train-button >> text=Train")
 
 
-def test_a_sweep_is_compared_and_its_code_and_next_stage_are_offered(visit: Visit, tiny, rows):
-    page = visit.open()
-    bring(page, rows, tiny)
-    advanced(page, "LoRA")
+def test_a_sweep_is_compared_and_its_code_and_next_stage_are_offered(form, tiny):
+    page = form
+    choose(page, "preset", "LoRA")
+    page.wait_for_selector("#option-tuner-r", state="visible")
     page.click("#all-options button")
     for key, value in {"max_steps": 3, "max_length": 96, "eval_steps": 1}.items():
         set_option(page, key, value)
