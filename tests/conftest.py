@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from studio.workspace import Workspace, write_json
 from tests.reading import STAND_IN
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # as in a worker (studio/settings.py); before anything imports torch
+isolation.subprocess = STAND_IN  # type: ignore[assignment,misc]  # foreign files are read in this process
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile the studio anew
 
 CHATML = (
@@ -121,10 +123,10 @@ def write_matrix(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def _reading(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Foreign files are read in this process, but where the child is what is tested."""
+    """Where the child is what is tested, foreign files are read in one."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.node.get_closest_marker("child") is None:
-            patch.setattr(isolation, "subprocess", STAND_IN)
+        if request.node.get_closest_marker("child"):
+            patch.setattr(isolation, "subprocess", subprocess)
         yield
 
 

@@ -38,6 +38,7 @@ addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
   }
 }).observe(document.body, { childList: true, subtree: true }));
 """
+USUAL = {"viewport": {"width": 1440, "height": 900}, "locale": "en-US", "color_scheme": "light"}
 # How many frames the page has asked for.
 COUNT_FRAMES = """
 (() => {
@@ -124,6 +125,7 @@ def browser() -> Iterator[Any]:
         pytest.fail("No Chromium or Chrome was found. Install one (Debian: apt install chromium) and run again.")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        chromium.new_context(**USUAL)  # the first: its cache is kept, see `visiting`
         yield chromium
         chromium.close()
 
@@ -199,9 +201,11 @@ def shared(kept_visit: Visit, request: pytest.FixtureRequest) -> Iterator[Visit]
 
 
 def visiting(browser: Any, studio: Served, **options: Any) -> Iterator[Visit]:
-    """A page in a context of its own; `options` are Playwright's."""
-    given = {"viewport": {"width": 1440, "height": 900}, "locale": "en-US", "color_scheme": "light", **options}
-    context = browser.new_context(**given)
+    """A page; with `options`, Playwright's, in a context of its own, else in one that knows the studio's scripts.
+
+    Who comes for the first time spends as much again on fetching and compiling them.
+    """
+    context = browser.new_context(**{**USUAL, **options}) if options else browser.contexts[0]
     context.set_default_timeout(PATIENCE)
     made = Visit(context.new_page(), studio)
     # By default a page is asked at every frame, and draws one to be asked: as much work as what is waited for.
@@ -211,7 +215,13 @@ def visiting(browser: Any, studio: Served, **options: Any) -> Iterator[Visit]:
     made.page.add_init_script(TELL_TOASTS + COUNT_FRAMES)
     made.page.on("request", lambda request: _note_foreign(made, request.url))
     yield made
-    context.close()
+    if options:
+        context.close()
+    else:
+        if made.page.url.startswith("http"):
+            made.page.evaluate("localStorage.clear()")
+        made.page.close()
+        context.clear_cookies()
     assert not made.problems
 
 

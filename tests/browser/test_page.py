@@ -176,15 +176,15 @@ def the_starter_can_be_asked_without_any_job(page) -> None:
 
 
 def test_seven_tabs_of_one_browser_all_open(browser, served):
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
+    context = browser.contexts[0]
     pages = [context.new_page() for _ in range(7)]  # a browser opens six connections to a host
     for page in pages:
         page.goto(served.url)
     for page in pages:
-        page.wait_for_selector("#tab-data-button")
-        page.wait_for_function("fetch('/healthz').then((answer) => answer.ok)")
-    context.close()
+        page.wait_for_selector("#tab-data-button", timeout=PATIENCE)
+        page.wait_for_function("fetch('/healthz').then((answer) => answer.ok)", timeout=PATIENCE)
+    for page in pages:
+        page.close()
 
 
 def test_everything_fits_a_phone_and_dark_is_kept(browser, served):
