@@ -3,12 +3,10 @@
 (function () {
   "use strict";
   const ask = window.requestAnimationFrame.bind(window);
-  let loading = true;
+  let loaded = false;
+  const look = () => (loaded ||= document.getElementById("tabs") !== null);
   window.requestAnimationFrame = (run) => {
-    if (!loading || !new Error().stack.includes("/statustracker-")) return ask(run);
-    return ask((time) => {
-      loading &&= !document.getElementById("tabs");
-      if (loading) run(time); // and it asks for the next frame
-    });
+    if (look() || !new Error().stack.includes("/statustracker-")) return ask(run);
+    return ask((time) => { if (!look()) run(time); }); // and it asks for the next frame
   };
 })();
