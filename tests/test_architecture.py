@@ -57,7 +57,7 @@ def test_only_settings_reads_the_environment():
 
 
 def test_only_one_place_listens():
-    """Any other would let answers wait 40 ms for nothing: see studio/listening.py."""
+    """Any other would let answers wait for nothing: see studio/listening.py."""
     listeners = [name_of(path) for path in SOURCES if "create_server" in path.read_text()]
     assert listeners == ["studio/listening.py"]
 

@@ -112,7 +112,7 @@ def run_isolated(
     environment = {
         **worker_environment(),
         "HF_HUB_OFFLINE": "0" if online else "1",
-        "OPENBLAS_NUM_THREADS": "1",  # numpy's threads take a fifth of a child's start, and nothing is multiplied there
+        "OPENBLAS_NUM_THREADS": "1",  # numpy starts threads at once, and nothing is multiplied there
     }
     with tempfile.TemporaryFile() as errors:
         try:

@@ -1,5 +1,5 @@
 /* A page that rests draws nothing. Gradio's loading mark (its StatusTracker) is taken away while it counts the seconds,
-   and then counts on for ever, at every frame: a tenth of a core for each page in sight. Here its count ends with it. */
+   and then counts on for ever, at every frame, as long as the page is in sight. Here its count ends with it. */
 (function () {
   "use strict";
   const ask = window.requestAnimationFrame.bind(window);
